@@ -1,0 +1,1 @@
+"""What people run: serve, console, chat and admin."""

@@ -1,0 +1,1 @@
+"""A gateway: one node that holds sockets and nothing else."""

@@ -1,0 +1,1 @@
+"""The worker: repair, expiry and games."""
