@@ -1,0 +1,57 @@
+"""Fixtures that every test may use. See tests/support for what they hand out."""
+
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.support import Chat, People, Store
+from tests.support.processes import running
+
+
+@pytest.fixture(scope="session")
+def store() -> Iterator[Store]:
+    """One real Valkey for every test that does not kill it; each chat has a namespace of its own."""
+    with Store() as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
+def shared_chat(store: Store) -> Iterator[Chat]:
+    """Two gateways and a worker, for all tests that kill nothing. No rate limit."""
+    with Chat(store, gateways=2, workers=1) as chat:
+        yield chat
+
+
+@pytest.fixture
+def chat(shared_chat: Chat) -> Chat:
+    """The chat that `people` visit. A module with special settings has its own `chat` fixture instead."""
+    return shared_chat
+
+
+@pytest.fixture
+def transport() -> str:
+    """What JSON clients use where a test does not say: parametrize it with "tcp" and "ws" for both."""
+    return "tcp"
+
+
+@pytest_asyncio.fixture
+async def people(chat: Chat, transport: str) -> AsyncIterator[People]:
+    """Opens clients on `chat`; at the end they leave, and what broke a promise fails the test."""
+    async with People(chat, transport) as opened:
+        yield opened
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> Iterator[None]:
+    """Show what the processes wrote to standard error while a failed test ran."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.when == "teardown":
+        for process in [process for process in running if not process.alive]:
+            running.remove(process)
+    for process in running:
+        text = process.describe(unseen_only=True)
+        if report.failed:
+            report.sections.append(("processes", text))
