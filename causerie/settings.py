@@ -66,7 +66,8 @@ def _filled(value: SecretStr) -> SecretStr:
     return value
 
 
-def _default_data_dir() -> Path:
+def default_data_dir() -> Path:
+    """Return where `serve` keeps its data unless it is told otherwise (XDG Base Directory)."""
     base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
     return Path(base) / "causerie"
 
@@ -128,7 +129,7 @@ class Settings(BaseSettings):
         default_factory=lambda: f"g-{secrets.token_hex(4)}", description="name of the gateway; random"
     )
     processes: int = Field(1, ge=1, le=256, description="gateway: processes on the same ports")
-    data_dir: Path = Field(default_factory=_default_data_dir, description="serve: where everything is kept")
+    data_dir: Path = Field(default_factory=default_data_dir, description="serve: where everything is kept")
     appendfsync: Literal["always", "everysec", "no"] = Field(
         "always", description="serve: when the store writes to disk"
     )
@@ -191,13 +192,14 @@ def without_password(url: str) -> str:
     return urlunsplit(parts._replace(netloc=netloc, query=""))
 
 
-class _Parser(argparse.ArgumentParser):
+class OneLineParser(argparse.ArgumentParser):
     """An argparse parser whose complaints are one line and which guesses no abbreviations."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(allow_abbrev=False, **options)
 
     def error(self, message: str) -> NoReturn:
+        """End the program."""
         self.exit(2, f"{self.prog}: {message}\n")
 
 
@@ -206,7 +208,9 @@ def from_command_line(argv: Sequence[str], program: str) -> Settings:
 
     Bad ones end the program: one line on standard error, exit status 2.
     """
-    parser = _Parser(prog=program, description="Each option is also CAUSERIE_<NAME>, and a key of the file.")
+    parser = OneLineParser(
+        prog=program, description="Each option is also CAUSERIE_<NAME>, and a key of the file."
+    )
     parser.add_argument("--version", action="version", version=f"causerie {__version__}")
     parser.add_argument(
         "--config",
