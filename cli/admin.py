@@ -14,12 +14,10 @@ from urllib.parse import quote, urlsplit
 from causerie.names import printable
 from causerie.settings import OneLineParser, default_data_dir
 from causerie.units import duration
+from cli.datadir import TOKEN_FILE
 from cli.rest import AdminError, Api, is_http_url
 
 DEFAULT_URL = "http://127.0.0.1:8080"
-TOKEN_FILE = "admin-token"  # noqa: S105 - a file's name
-"""Where in its data folder `serve` keeps the token that it made."""
-
 Answer = dict[str, Any]
 
 
