@@ -1,0 +1,56 @@
+# One virtual environment, made from the lock files by plain venv and pip; nothing else is needed.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+RUN_STAMP := $(VENV)/.installed
+DEV_STAMP := $(VENV)/.installed-dev
+
+.PHONY: run test check format lock clean
+
+## Run the chat on this machine: `make run ARGS="--tcp-port 5050"`
+run: $(RUN_STAMP)
+	@exec $(BIN)/causerie serve $(ARGS)
+
+## Run all tests: `make test ARGS="-k units"`
+test: $(DEV_STAMP)
+	$(BIN)/python -m pytest $(ARGS)
+
+## Lint, format, types, arrows of import
+check: $(DEV_STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(DEV_STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+## Write the lock files anew from pyproject.toml
+lock: | $(VENV)/pyvenv.cfg
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(call compile,requirements.lock,--extra build)
+	$(call compile,requirements-dev.lock,--extra build --extra dev)
+
+compile = $(BIN)/uv pip compile pyproject.toml $(2) --quiet --universal --python-version 3.11 --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --upgrade -o $(1)
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+
+$(VENV)/pyvenv.cfg:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Causerie needs Python 3.11 or newer")'
+	$(PYTHON) -m venv $(VENV)
+
+$(RUN_STAMP): requirements.lock pyproject.toml | $(VENV)/pyvenv.cfg
+	$(call install,requirements.lock)
+
+$(DEV_STAMP): requirements-dev.lock pyproject.toml | $(VENV)/pyvenv.cfg
+	$(call install,requirements-dev.lock)
+	@touch $(RUN_STAMP)
+
+install = @echo "Installing into $(VENV) ..." && \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(1) && \
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e . && \
+	touch $@
