@@ -1,0 +1,223 @@
+"""RFC 6455 frames after the handshake, sans I/O, for either side; no extensions.
+
+Text messages come out whole. A message over `MAX_LINE` bytes is skipped and gives `Mark.TOO_LONG`, a binary
+one `Mark.BINARY`: both are for the application to answer. One past `MAX_SKIP` is a protocol error (1009).
+Whether a text is UTF-8 is left to the codec, whose error keeps the connection, as the contract has it for every
+bad line.
+"""
+
+from __future__ import annotations
+
+import struct
+from enum import IntEnum
+from typing import Final, NamedTuple
+
+from causerie.wire.framing import MAX_LINE, MAX_SKIP, Mark
+
+
+class Opcode(IntEnum):
+    """RFC 6455, section 5.2."""
+
+    CONTINUATION = 0
+    TEXT = 1
+    BINARY = 2
+    CLOSE = 8
+    PING = 9
+    PONG = 10
+
+
+class Control(NamedTuple):
+    """A control frame: close (payload: code and reason), ping or pong."""
+
+    opcode: Opcode
+    payload: bytes
+
+
+class WebSocketError(Exception):
+    """The peer broke the framing; close with `code` (RFC 6455, section 7.4.1)."""
+
+    def __init__(self, code: int, reason: str) -> None:
+        super().__init__(reason)
+        self.code = code
+        self.reason = reason
+
+
+_OPCODES: Final = frozenset(Opcode)
+
+
+def frame(opcode: int, payload: bytes, mask: bytes | None = None) -> bytes:
+    """One whole frame; a client gives a `mask` of four random bytes."""
+    size, bit = len(payload), 0x80 if mask is not None else 0
+    if size < 126:
+        head = bytes((0x80 | opcode, bit | size))
+    elif size < 65536:
+        head = struct.pack("!BBH", 0x80 | opcode, bit | 126, size)
+    else:
+        head = struct.pack("!BBQ", 0x80 | opcode, bit | 127, size)
+    return head + payload if mask is None else head + mask + masked(payload, mask)
+
+
+def text_frames(lines: bytes) -> bytes:
+    """Each line (ended by LF) as a text frame of a server."""
+    return b"".join([frame(Opcode.TEXT, line) for line in lines.split(b"\n")[:-1]])
+
+
+def close_frame(code: int, reason: str = "", mask: bytes | None = None) -> bytes:
+    """A close frame; 1005 stands for one without a code."""
+    payload = b"" if code == 1005 else struct.pack("!H", code) + reason.encode()[:123]
+    return frame(Opcode.CLOSE, payload, mask)
+
+
+def close_code(payload: bytes) -> int:
+    """The code of a close frame: 1005 for none. Raises `WebSocketError` for one that may not be sent."""
+    if not payload:
+        return 1005
+    if len(payload) == 1:
+        raise WebSocketError(1002, "close frame of one byte")
+    code: int = struct.unpack_from("!H", payload)[0]
+    if not (3000 <= code <= 4999 or 1000 <= code <= 1014) or code in {1004, 1005, 1006}:
+        raise WebSocketError(1002, "invalid close code")
+    try:
+        payload[2:].decode()
+    except UnicodeDecodeError:
+        raise WebSocketError(1007, "close reason is not UTF-8") from None
+    return code
+
+
+def masked(payload: bytes, mask: bytes) -> bytes:
+    """The payload with the mask applied (or taken off)."""
+    size = len(payload)
+    key = (mask * (size // 4 + 1))[:size]
+    return (int.from_bytes(payload, "little") ^ int.from_bytes(key, "little")).to_bytes(size, "little")
+
+
+class FrameReader:
+    """Feeds bytes, takes messages. A server reads masked frames, a client unmasked ones."""
+
+    __slots__ = ("_buffer", "_fin", "_masked", "_opcode", "_parts", "_size", "_skip", "_start", "consumed")
+
+    def __init__(self, *, server: bool = True) -> None:
+        self._masked = server
+        self._buffer = b""
+        self._start = 0
+        self._opcode = 0  # of the message whose fragments are coming; 0 = none
+        self._parts: list[bytes] | None = None
+        self._size = 0  # of that message so far
+        self._skip = 0  # bytes of the present payload still to be dropped
+        self._fin = False  # of the frame whose payload is dropped
+        self.consumed = 0
+        """Bytes of the stream up to the end of the last frame taken."""
+
+    def feed(self, data: bytes) -> None:
+        """Add what was read."""
+        if self._start < len(self._buffer):
+            data = self._buffer[self._start :] + data
+        self._buffer = data
+        self._start = 0
+
+    @property
+    def waiting(self) -> int:
+        """Bytes fed and not yet taken."""
+        return len(self._buffer) - self._start
+
+    @property
+    def received(self) -> int:
+        """Bytes of the stream fed so far."""
+        return self.consumed + self.waiting
+
+    def take(self) -> bytes | Mark | Control | None:
+        """The next message or control frame, or None until more is fed. Raises `WebSocketError`."""
+        while True:
+            if self._skip:
+                if not self._drop():
+                    return None
+                if self._fin:
+                    return self._finish()
+            head = self._head()
+            if head is None:
+                return None
+            fin, opcode, size, length = head
+            long = opcode < 8 and self._size + length > MAX_LINE
+            if not long and self.waiting < size + length:
+                return None
+            if opcode >= 8:
+                return Control(Opcode(opcode), self._payload(size, length))
+            self._opcode = opcode or self._opcode
+            self._size += length
+            if long:
+                self._move(size)
+                self._parts, self._skip, self._fin = None, length, fin
+                continue
+            self._append(self._payload(size, length))
+            if fin:
+                return self._finish()
+
+    def _append(self, payload: bytes) -> None:
+        if self._parts is None:
+            self._parts = [payload]
+        else:
+            self._parts.append(payload)
+
+    def _finish(self) -> bytes | Mark:
+        """The message that is complete now; the next one starts."""
+        parts, size, opcode = self._parts, self._size, self._opcode
+        self._parts, self._size, self._opcode, self._fin = None, 0, 0, False
+        if opcode == Opcode.BINARY:
+            return Mark.BINARY
+        if size > MAX_LINE or parts is None:
+            return Mark.TOO_LONG
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _drop(self) -> bool:
+        """Drop payload that is not wanted; whether all of it is gone."""
+        step = min(self._skip, self.waiting)
+        self._skip -= step
+        self._move(step)
+        return not self._skip
+
+    def _move(self, count: int) -> None:
+        self.consumed += count
+        self._start += count
+        if self._start == len(self._buffer):
+            self._buffer, self._start = b"", 0
+
+    def _head(self) -> tuple[bool, int, int, int] | None:
+        """FIN, opcode, bytes of the header, bytes of the payload; None if the header is not all here."""
+        waiting, start, buffer = self.waiting, self._start, self._buffer
+        if waiting < 2:
+            return None
+        first, second = buffer[start], buffer[start + 1]
+        fin, opcode, length = bool(first & 0x80), first & 0x0F, second & 0x7F
+        self._check(first, opcode, length, bool(second & 0x80))
+        size = 2
+        if length >= 126:
+            size += 2 if length == 126 else 8
+            if waiting < size:
+                return None
+            length = int.from_bytes(buffer[start + 2 : start + size], "big")
+        if self._size + length > MAX_SKIP:
+            raise WebSocketError(1009, "message too big")
+        if self._masked:
+            size += 4
+        return (fin, opcode, size, length) if waiting >= size else None
+
+    def _check(self, first: int, opcode: int, length: int, has_mask: bool) -> None:
+        if first & 0x70:
+            raise WebSocketError(1002, "reserved bits are set")
+        if opcode not in _OPCODES:
+            raise WebSocketError(1002, "unknown opcode")
+        if has_mask is not self._masked:
+            raise WebSocketError(1002, "frames of a client are masked, those of a server are not")
+        if opcode >= 8:
+            if not first & 0x80 or length > 125:
+                raise WebSocketError(1002, "control frame too long or in fragments")
+        elif (opcode == 0) is (self._opcode == 0):
+            raise WebSocketError(1002, "continuation without a start, or a start within a message")
+
+    def _payload(self, size: int, length: int) -> bytes:
+        start = self._start + size
+        payload = self._buffer[start : start + length]
+        if self._masked and length:
+            payload = masked(payload, self._buffer[start - 4 : start])
+        self._move(size + length)
+        return payload
