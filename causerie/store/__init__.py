@@ -1,0 +1,84 @@
+"""The one place for Redis. `Store` is the door; every call may raise `causerie.errors.Unavailable`.
+
+Calls made in one turn of the event loop travel in one write and never wait longer than two seconds for a dead store.
+Whatever races is decided by a Lua script (`lua/`, each with its contract in its first lines); keys are in `keys.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from causerie.errors import FormatTooNew
+from causerie.settings import Settings
+from causerie.store.connect import Target, connect
+from causerie.store.control import Control
+from causerie.store.direct import Direct
+from causerie.store.feed import Feed
+from causerie.store.keys import FORMAT, Keys
+from causerie.store.logs import Logs
+from causerie.store.resp import Connection
+from causerie.store.rooms import Rooms
+from causerie.store.sanctions import Sanctions
+from causerie.store.scripts import Scripts
+from causerie.store.sessions import Sessions
+
+
+class Store:
+    """Everything that lasts, under one namespace."""
+
+    def __init__(self, executor: Any, target: Target | None, settings: Settings) -> None:
+        self.executor, self._target = executor, target
+        self.keys = Keys(settings.namespace)
+        self.scripts = Scripts(executor)
+        self.logs = Logs(
+            self.scripts, executor, self.keys, limit=settings.history_limit, max_bytes=settings.room_bytes
+        )
+        self.sessions = Sessions(
+            self.scripts, executor, self.keys, self.logs,
+            ttl=settings.heartbeat_ttl, session_ttl=settings.session_ttl, nick_ttl=settings.nick_ttl, max_rooms=settings.max_rooms,
+        )  # fmt: skip
+        self.rooms = Rooms(self.scripts, executor, self.keys)
+        self.control = Control(executor, self.keys)
+        self.sanctions = Sanctions(self.scripts, executor, self.keys, self.sessions, self.control)
+        self.direct = Direct(self.scripts, executor, self.keys, self.logs, self.sessions)
+
+    @classmethod
+    async def open(cls, settings: Settings) -> Store:
+        """Connect. Raises `Unavailable` when nothing answers, `FormatTooNew` for data of a newer Causerie."""
+        target = Target(str(settings.redis_url))
+        store = cls(await connect(target), target, settings)
+        await store.check_format()
+        return store
+
+    async def check_format(self) -> None:
+        """Mark an empty store as ours, refuse a newer one. Raises `FormatTooNew`."""
+        found = await self.executor.execute("SET", self.keys.format, FORMAT, "NX", "GET")
+        if found is not None and int(found) > FORMAT:
+            raise FormatTooNew(f"the store has format {int(found)}; this Causerie knows up to {FORMAT}")
+
+    async def feed(
+        self,
+        on_frame: Callable[[str, bytes], None],
+        on_back: Callable[[], None],
+        on_control: Callable[[bytes], None] = lambda data: None,
+    ) -> Feed:
+        """A started feed. Raises `Unavailable`."""
+        assert self._target is not None
+        feed = Feed(self._target, self.executor, self.keys, on_frame, on_back, on_control)
+        await feed.start()
+        return feed
+
+    @property
+    def up(self) -> bool:
+        """Whether the store answered last time."""
+        return self.executor.up if isinstance(self.executor, Connection) else True
+
+    def on_state(self, callback: Callable[[bool], None]) -> None:
+        """Be told when the connection comes (True) and goes (False)."""
+        if isinstance(self.executor, Connection):
+            self.executor.on_state.append(callback)
+
+    async def close(self) -> None:
+        """End the connection."""
+        await self.executor.close()

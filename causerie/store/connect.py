@@ -1,0 +1,204 @@
+"""From a `--redis-url` to connections: single servers, Unix sockets, TLS, Sentinel, Cluster."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit
+
+import redis.exceptions
+from redis.asyncio.cluster import RedisCluster
+from redis.asyncio.connection import parse_url
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
+from redis.backoff import NoBackoff
+from redis.asyncio.retry import Retry
+
+from causerie.errors import Unavailable
+from causerie.store.resp import AWAY, Arg, Connection, ReplyError, Wire, pack
+
+Dial = Callable[[Callable[[], Wire]], Awaitable[Wire]]
+
+DEFAULT_PORT = 6379
+KEEPALIVE_S = 5
+
+
+class Target:
+    """What a URL says; knows how to open a ready (authenticated, selected) connection to the current master."""
+
+    def __init__(self, url: str, *, timeout: float = 2.0) -> None:
+        self.url = url
+        self.timeout = timeout
+        self.scheme = urlsplit(url).scheme
+        if self.scheme not in ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster"):
+            raise ValueError(f"unknown scheme in the store's URL: {self.scheme}://")
+        self._sentinel: Sentinel | None = None
+        if self.scheme == "redis+sentinel":
+            self._options, self._sentinel, self._master = self._parse_sentinel(url)
+        elif self.scheme != "redis+cluster":
+            self._options = dict(parse_url(url))
+
+    @property
+    def cluster(self) -> bool:
+        return self.scheme == "redis+cluster"
+
+    def _parse_sentinel(self, url: str) -> tuple[dict[str, Any], Sentinel, str]:
+        parts = urlsplit(url)
+        master, _, db = parts.path.strip("/").partition("/")
+        if not master:
+            raise ValueError("a sentinel URL ends with /MASTER-NAME")
+        auth = {"password": unquote(parts.password)} if parts.password else {}
+        if parts.username:
+            auth["username"] = unquote(parts.username)
+        sentinels = Sentinel(  # type: ignore[no-untyped-call]
+            hosts_of(parts.netloc, 26379),
+            sentinel_kwargs={"socket_timeout": self.timeout},
+            socket_timeout=self.timeout,
+        )
+        return {**auth, "db": int(db or 0)}, sentinels, master
+
+    async def dial(self, factory: Callable[[], Wire]) -> Wire:
+        """A connection that has passed AUTH, SELECT and, behind Sentinel, ROLE. Raises OSError, ReplyError, Unavailable."""
+        options = dict(self._options) if not self.cluster else self._seed()
+        if self._sentinel is not None:
+            try:
+                options["host"], options["port"] = await self._sentinel.discover_master(self._master)
+            except (MasterNotFoundError, redis.exceptions.RedisError) as error:
+                raise Unavailable(f"no sentinel knows the master {self._master}: {error}") from None
+        wire = await self._open(options, factory)
+        try:
+            await self._handshake(wire, options)
+        except BaseException:
+            if wire.transport is not None:
+                wire.transport.abort()
+            raise
+        return wire
+
+    def _seed(self) -> dict[str, Any]:
+        parts = urlsplit(self.url)
+        host, port = hosts_of(parts.netloc, DEFAULT_PORT)[0]
+        options: dict[str, Any] = {"host": host, "port": port}
+        if parts.password:
+            options["password"] = unquote(parts.password)
+            options["username"] = unquote(parts.username) if parts.username else None
+        return options
+
+    async def _open(self, options: dict[str, Any], factory: Callable[[], Wire]) -> Wire:
+        loop = asyncio.get_running_loop()
+        if "path" in options:
+            _, wire = await loop.create_unix_connection(factory, options["path"])
+            return wire
+        context = self._tls(options) if self.scheme == "rediss" else None
+        _, wire = await loop.create_connection(
+            factory, options.get("host", "127.0.0.1"), options.get("port", DEFAULT_PORT), ssl=context
+        )
+        return wire
+
+    @staticmethod
+    def _tls(options: dict[str, Any]) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=options.get("ssl_ca_certs"))
+        if str(options.get("ssl_cert_reqs", "required")) == "none":
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        return context
+
+    async def _handshake(self, wire: Wire, options: dict[str, Any]) -> None:
+        commands: list[tuple[str, ...]] = []
+        if options.get("password"):
+            user = (options["username"],) if options.get("username") else ()
+            commands.append(("AUTH", *user, options["password"]))
+        if options.get("db"):
+            commands.append(("SELECT", str(options["db"])))
+        commands.append(("ROLE",))
+        replies: asyncio.Queue[Any] = asyncio.Queue()
+        deliver, wire.on_reply = wire.on_reply, replies.put_nowait
+        assert wire.transport is not None
+        wire.transport.write(b"".join(pack(*command) for command in commands))
+        for command in commands:
+            reply = await replies.get()
+            if isinstance(reply, ReplyError) and command[0] != "ROLE":
+                raise Unavailable(f"the store refuses {command[0]}: {reply.code}")
+        if isinstance(reply, ReplyError) and reply.code in AWAY:
+            raise Unavailable(f"the store says: {reply}")
+        if isinstance(reply, list) and reply[0] != b"master" and not self.cluster:
+            raise Unavailable("the store is a replica")
+        wire.on_reply = deliver
+
+
+def hosts_of(netloc: str, default_port: int) -> list[tuple[str, int]]:
+    """`user:pw@a:1,b:2` as pairs of host and port."""
+    hosts = []
+    for item in netloc.rpartition("@")[2].split(","):
+        host, _, port = item.rpartition(":") if ":" in item else (item, "", "")
+        hosts.append((host.strip("[]"), int(port or default_port)))
+    return hosts
+
+
+class RedisPy:
+    """The same commands through a redis-py client: Cluster, which it routes, and fakeredis in unit tests."""
+
+    PARALLEL = 50
+    """Below the hundred connections at which redis-py's pool raises instead of waiting."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+        self._slots = asyncio.Semaphore(self.PARALLEL)
+
+    async def execute(self, *args: Arg) -> Any:
+        async with self._slots:
+            try:
+                return await self._client.execute_command(*args)
+            except redis.exceptions.ResponseError as error:
+                text = str(error)
+                if isinstance(error, redis.exceptions.NoScriptError):
+                    text = "NOSCRIPT " + text
+                if text.split(" ", 1)[0] in AWAY:
+                    raise Unavailable(f"the store says: {text}") from None
+                raise ReplyError(text) from None
+            except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+                raise Unavailable(f"the store cannot be reached: {error}") from None
+
+    async def execute_many(self, commands: Sequence[tuple[Arg, ...]]) -> list[Any]:
+        async def one(command: tuple[Arg, ...]) -> Any:
+            try:
+                return await self.execute(*command)
+            except ReplyError as error:
+                return error
+
+        return await asyncio.gather(*map(one, commands))
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+def cluster_client(url: str, timeout: float) -> RedisPy:
+    """A Cluster client from `redis+cluster://host:port,...`."""
+    from redis.asyncio.cluster import ClusterNode
+
+    parts = urlsplit(url)
+    nodes = [ClusterNode(host, port) for host, port in hosts_of(parts.netloc, DEFAULT_PORT)]
+    client = RedisCluster(
+        startup_nodes=nodes,
+        password=unquote(parts.password) if parts.password else None,
+        username=unquote(parts.username) if parts.username else None,
+        socket_timeout=timeout,
+        decode_responses=False,
+        retry=Retry(NoBackoff(), 1),
+    )
+    return RedisPy(client)
+
+
+async def connect(target: Target) -> Connection | RedisPy:
+    """An executor for a URL. Raises `Unavailable` when nothing answers the first time."""
+    if target.cluster:
+        client = cluster_client(target.url, target.timeout)
+        await client.execute("PING")
+        return client
+    connection = Connection(cast(Dial, target.dial), timeout=target.timeout)
+    try:
+        await connection.start()
+    except Unavailable:
+        await connection.close()
+        raise
+    return connection

@@ -1,0 +1,91 @@
+"""Direct messages: one op, one mid, a copy in every inbox, acknowledged when all are in.
+
+The message enters the sender's inbox together with a `pending` note; the copies follow, always all that are pending and in
+the order of the sender's seqs, so a recipient's inbox needs to remember only the last one of each sender. Whoever finds
+something pending (the next message, the resend, the next heartbeat, a worker) goes on where a dead gateway stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from causerie.model import Origin, Outcome, new_epoch
+from causerie.names import INBOX
+from causerie.store.keys import Keys
+from causerie.store.logs import ID_WINDOW, Logs, digest, middle, outcome, prefix, refusal, tail, text
+from causerie.store.scripts import Scripts
+from causerie.store.sessions import Sessions
+
+MAX_SENDERS = 4096
+"""Senders whose last copy an inbox remembers."""
+
+_PREFIX = prefix(INBOX)
+
+
+class Direct:
+    """Sends and finishes direct messages."""
+
+    def __init__(self, scripts: Scripts, executor: Any, keys: Keys, logs: Logs, sessions: Sessions) -> None:
+        self._run, self._executor, self._keys, self._logs, self._sessions = (
+            scripts,
+            executor,
+            keys,
+            logs,
+            sessions,
+        )
+
+    async def send(
+        self,
+        origin: Origin,
+        nick: str,
+        id_: int | None,
+        kind: str,
+        body: str,
+        mid: str,
+        to: Sequence[str],
+        extra: bytes = b"",
+    ) -> Outcome:
+        """One message from a session to nicks (in stored form, at most 20); returns when every copy is in.
+
+        An unknown nick fails all of it. Raises `Unavailable`: sent again under the same id, it goes on where it stopped.
+        """
+        nicks = list(dict.fromkeys(to))
+        sids = await self._sessions.lookup_many(nicks)
+        unknown = next((nick_ for nick_, sid in zip(nicks, sids, strict=True) if sid is None), None)
+        recipients = f"!{unknown}" if unknown else " ".join(sid for sid in sids if sid and sid != origin.sid)
+        base = self._keys.session(origin.sid)
+        keys = [
+            f"{base}:{name}" for name in ("rec", "devices", "meta", "log", f"ids:{origin.device}", "pending")
+        ]
+        row = await self._run(
+            "dm_begin", keys,
+            base, new_epoch(), self._logs.limit, self._logs.max_bytes, ID_WINDOW, origin.device, origin.gen,
+            "" if id_ is None else id_, digest(kind, "\0".join((*nicks, body)), extra), mid,
+            _PREFIX, middle(nick, body, mid, nicks), tail(kind, extra), recipients,
+        )  # fmt: skip
+        if row[0] == 0:
+            return Outcome(0, False, refusal(row))
+        await self._deliver(origin.sid, row[2])
+        return outcome(row[:2])
+
+    async def finish(self, sid: str) -> None:
+        """Deliver whatever is still pending of a session."""
+        values = await self._executor.execute("HVALS", f"{self._keys.session(sid)}:pending")
+        await self._deliver(sid, sorted(values, key=lambda value: int(value.partition(b" ")[0])))
+
+    async def _deliver(self, sender: str, pending: Sequence[bytes]) -> None:
+        for note in pending:
+            header, middle_, tail_ = note.split(b"\n")
+            seq, mid, ts, *recipients = text(header).split(" ")
+            calls = []
+            for sid in recipients:
+                base = self._keys.session(sid)
+                keys = [f"{base}:{name}" for name in ("rec", "meta", "log", "from")]
+                args = (
+                    base, new_epoch(), self._logs.limit, self._logs.max_bytes, sender, seq, mid, ts,
+                    _PREFIX, middle_, tail_, MAX_SENDERS,
+                )  # fmt: skip
+                calls.append((keys, args))
+            await self._run.many("dm_deliver", calls)
+            await self._executor.execute("HDEL", f"{self._keys.session(sender)}:pending", mid)

@@ -1,0 +1,101 @@
+"""Every key of the store: its type, its hash tag, what ends it.
+
+All begin with the namespace. Keys that one script touches share a hash tag, so Cluster works. `#room` and `sid`
+stand legibly in them.
+
+| key | type | holds | ends |
+| --- | --- | --- | --- |
+| `{#room}:log` | stream | messages; entry id is `<seq>-0`, fields `m` (mid) `j` (JSON event) | trimmed; lives with the room |
+| `{#room}:meta` | hash | epoch seq mid ts bytes; topic, created | with the room |
+| `{#room}:members` | hash | sid -> `version state nick` | field at part, end of session |
+| `{#room}:access` | hash | `g:sid/device` fence; `m:sid` chat-wide mute; `s:nick`, `b:nick` room's own sanctions; `o:sid` moderator | fields likewise |
+| `{#room}:ids:sid/device` | zset | remembered send ids | a session TTL after part; with the session |
+| `{s:sid}:rec` | hash | the session | when cleaned up after its end |
+| `{s:sid}:alive` | string | nothing; its TTL is the heartbeat | expires |
+| `{s:sid}:devices` | hash | device -> JSON gen, gateway, connected, since, current room | with the session |
+| `{s:sid}:rooms` | hash | room -> 1 | with the session |
+| `{s:sid}:tell` | hash | room -> version that the room must still hear | struck off |
+| `{s:sid}:pos` | hash | `device\\x00room` -> `epoch seq mid` | with the session |
+| `{s:sid}:log`, `:meta`, `:ids:device` | as above | the inbox | with the session |
+| `{s:sid}:pending` | hash | mid -> direct message not yet delivered everywhere | struck off |
+| `{s:sid}:from` | hash | sender sid -> `seq ts` of its last copy here | bounded; with the session |
+| `{n:nick}:lease` | string | sid | released at the session's end, or taken over |
+| `{n:nick}:sanctions` | hash | `ban`, `suspend` -> JSON with version | kept (tombstones) |
+| `{c:hash}` | string | sid | with the session, or at `!cookie new` |
+| `{d:NN}:due` | zset | sid -> ms at which a worker looks at it | removed after clean-up |
+| `{w:address}:tries` | string | wrong tokens in this minute | expires |
+| `{i:key}:post` | string | answer to an Idempotency-Key | expires |
+| `rooms`, `bans`, `suspensions`, `addresses` | hash, zset | indexes for lists | entries removed |
+| `audit`, `control` | stream | audit log; notes to gateways | trimmed |
+| `gateways` | zset | gateway -> ms at which it counts as dead | entries removed |
+| `applied` | hash | gateway -> last control id applied | with the gateway's entry |
+| `format` | string | version of this layout | never |
+"""
+
+from __future__ import annotations
+
+import zlib
+
+FORMAT = 1
+SHARDS = 16
+
+
+class Keys:
+    """The names of keys under one namespace."""
+
+    def __init__(self, namespace: str) -> None:
+        self.prefix = f"{namespace}:"
+        fixed = (
+            "rooms",
+            "bans",
+            "suspensions",
+            "addresses",
+            "audit",
+            "control",
+            "gateways",
+            "applied",
+            "format",
+        )
+        (
+            self.rooms,
+            self.bans,
+            self.suspensions,
+            self.addresses,
+            self.audit,
+            self.control,
+            self.gateways,
+            self.applied,
+            self.format,
+        ) = (self.prefix + name for name in fixed)
+
+    def of(self, log: str) -> str:
+        """The common beginning of the keys of a log: `#room`, or `@sid` for an inbox. Also the channel of its feed."""
+        return f"{self.prefix}{{{log}}}" if log[0] == "#" else f"{self.prefix}{{s:{log[1:]}}}"
+
+    def log_of(self, channel: str) -> str:
+        """The log key whose channel this is."""
+        tag = channel[len(self.prefix) + 1 : -1]
+        return tag if tag[0] == "#" else "@" + tag[2:]
+
+    def session(self, sid: str) -> str:
+        return f"{self.prefix}{{s:{sid}}}"
+
+    def nick(self, nick: str) -> str:
+        return f"{self.prefix}{{n:{nick}}}"
+
+    def cookie(self, digest: str) -> str:
+        return f"{self.prefix}{{c:{digest}}}"
+
+    def due(self, shard: int) -> str:
+        return f"{self.prefix}{{d:{shard:02d}}}:due"
+
+    def tries(self, address: str) -> str:
+        return f"{self.prefix}{{w:{address}}}:tries"
+
+    def idempotency(self, key: str) -> str:
+        return f"{self.prefix}{{i:{key}}}:post"
+
+
+def shard_of(sid: str) -> int:
+    """Which of the `SHARDS` deadline sets a session is in."""
+    return zlib.crc32(sid.encode()) % SHARDS

@@ -1,0 +1,191 @@
+"""Numbered logs: the rooms' messages and the inboxes. Laws that hold for both:
+
+* seqs rise by one from 1, entry ids are `<seq>-0`; what `append` returned stays, up to trimming;
+* a log whose meta and stream disagree goes on above both under a new epoch, and everybody is told;
+* every read says where the log stood at that very moment.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from causerie.errors import GOODBYES, Goodbye, Refused
+from causerie.model import Chunk, Entry, Outcome, Position, Post, Probe, new_epoch
+from causerie.store.keys import Keys
+from causerie.store.scripts import Scripts
+
+ID_WINDOW = 256
+"""Send ids remembered for each device and target."""
+READ_BYTES = 256 * 1024
+"""Bytes of messages that one read returns at most, give or take a message."""
+
+_json = msgspec.json.Encoder().encode
+
+TEXTS = {
+    "not_joined": "you are not in that room",
+    "suspended": "you are suspended",
+    "banned": "you are banned",
+    "dead": "the dead do not speak",
+    "nick_taken": "somebody has that nick",
+    "locked": "the room is locked",
+    "bad_cookie": "the session is over",
+    "replaced": "another connection of this device took over",
+    "unavailable": "the session was lost by the store",
+}
+
+
+def refusal(row: Sequence[Any]) -> Refused | Goodbye:
+    """What a script's `{0, code, until_ms, reason}` means."""
+    code = text(row[1])
+    ends = text(row[2]) if len(row) > 2 else ""
+    reason = text(row[3]) if len(row) > 3 else ""
+    if code in ("suspended", "banned"):
+        until = int(ends) / 1000 if ends not in ("", "0") else None
+        return Refused(code, reason or TEXTS[code], until=until)
+    if code == "unavailable":
+        return Goodbye("unavailable", TEXTS[code])
+    if code in GOODBYES:
+        return Goodbye(code, TEXTS.get(code, code))
+    if code in ("dropped", "expired", "evicted"):
+        return Refused("bad_cookie", TEXTS["bad_cookie"])
+    return Refused(code, reason or TEXTS.get(code, code))
+
+
+def text(value: Any) -> str:
+    """A reply as text."""
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def digest(kind: str, body: str, extra: bytes = b"") -> str:
+    """What tells two messages under one id apart."""
+    return hashlib.blake2b(f"{kind}\0{body}\0".encode() + extra, digest_size=8).hexdigest()
+
+
+def prefix(shown: str) -> bytes:
+    """The JSON event up to its seq, for `in` = shown."""
+    return b'{"ev":"message","in":' + _json(shown) + b',"seq":'
+
+
+def middle(nick: str, body: str, mid: str, to: Sequence[str] = ()) -> bytes:
+    """The members between `seq` and `ts`."""
+    addressees = b',"to":' + _json(list(to)) if to else b""
+    return b'"from":' + _json(nick) + addressees + b',"body":' + _json(body) + b',"mid":' + _json(mid)
+
+
+def tail(kind: str, extra: bytes = b"") -> bytes:
+    """The members after `ts`, and the end."""
+    return b',"kind":' + _json(kind) + extra + b"}"
+
+
+class Logs:
+    """Reads of all logs, and appends to rooms (`Direct` appends to inboxes)."""
+
+    def __init__(self, scripts: Scripts, executor: Any, keys: Keys, *, limit: int, max_bytes: int) -> None:
+        self._run, self._executor, self._keys = scripts, executor, keys
+        self.limit, self.max_bytes = limit, max_bytes
+        self.reads = 0
+
+    def names(self, log: str) -> tuple[str, str, str]:
+        """(meta key, log key, channel)."""
+        base = self._keys.of(log)
+        return f"{base}:meta", f"{base}:log", base
+
+    async def append(self, room: str, posts: Sequence[Post]) -> list[Outcome]:
+        """Post to a room, all in one step and in order; one outcome each.
+
+        Raises `Unavailable` when it is not known whether they were posted.
+        """
+        base = self._keys.of(room)
+        meta, log, channel = self.names(room)
+        keys = [meta, log, f"{base}:access"]
+        places: dict[str, int] = {}
+        args: list[Any] = []
+        for post in posts:
+            origin = post.origin
+            known: str | int = "" if post.id is None else post.id
+            hash_ = "" if post.id is None else digest(post.kind, post.body, post.extra)
+            if origin is None:
+                ids = f"{base}:ids:!{post.key}"
+                args += ("", "", 0, known, hash_, post.mid)
+            else:
+                ids = f"{base}:ids:{origin.sid}/{origin.device}"
+                args += (origin.sid, f"g:{origin.sid}/{origin.device}", origin.gen, known, hash_, post.mid)
+            if (place := places.get(ids, 0)) == 0:
+                keys.append(ids)
+                place = places[ids] = len(keys)
+            args += (middle(post.nick, post.body, post.mid), tail(post.kind, post.extra), place)
+        rows = await self._run(
+            "room_append",
+            keys,
+            channel,
+            new_epoch(),
+            self.limit,
+            self.max_bytes,
+            ID_WINDOW,
+            prefix(room),
+            len(posts),
+            *args,
+        )
+        return [outcome(row) for row in rows]
+
+    async def head(self, log: str) -> Position:
+        """Where a log stands (an unwritten one at seq 0 of a fresh epoch)."""
+        return position(await self._run("log_head", self.names(log)[:2], self.names(log)[2], new_epoch()))
+
+    async def heads(self, logs: Sequence[str]) -> list[Position]:
+        """Where many logs stand, in one write."""
+        named = [self.names(log) for log in logs]
+        rows = await self._run.many("log_head", [((m, s), (channel, new_epoch())) for m, s, channel in named])
+        return [position(row) for row in rows]
+
+    async def read(self, log: str, after: int, limit: int) -> Chunk:
+        """Up to `limit` messages with seq > `after` (fewer when they are large), oldest first."""
+        meta, stream, channel = self.names(log)
+        self.reads += 1
+        row = await self._run("log_read", (meta, stream), channel, new_epoch(), after, limit, READ_BYTES)
+        return Chunk(position(row), int(row[3]), [entry(item) for item in row[4:]])
+
+    async def read_before(self, log: str, before: int | None, limit: int) -> list[Entry]:
+        """The newest `limit` messages with seq < `before` (None: from the head), rising."""
+        top = "+" if before is None else f"{max(0, before - 1)}-0"
+        if before is not None and before <= 1:
+            return []
+        rows = await self._executor.execute("XREVRANGE", self.names(log)[1], top, "-", "COUNT", limit)
+        return [entry(row) for row in reversed(rows)]
+
+    async def probe(self, log: str, seen: Position) -> Probe:
+        """Whether `seen` lies on this log (epoch known, seq not beyond the head, that message there) with all after it kept."""
+        meta, stream, channel = self.names(log)
+        row = await self._run("log_probe", (meta, stream), channel, new_epoch(), seen.seq)
+        head, first, mid = position(row), int(row[3]), text(row[4])
+        other = bool(seen.mid and mid and seen.mid != mid)
+        return Probe(
+            head, first, head.epoch == seen.epoch and first - 1 <= seen.seq <= head.seq and not other
+        )
+
+    async def new_epoch(self, log: str, old: str) -> Position:
+        """Leave the epoch `old` (if it still is the log's) for a new one; the head as it is then."""
+        meta, stream, channel = self.names(log)
+        return position(await self._run("log_epoch", (meta, stream), channel, new_epoch(), old))
+
+
+def position(row: Sequence[Any]) -> Position:
+    """`{epoch, seq, mid, ...}` of a script."""
+    return Position(text(row[0]), int(row[1]), text(row[2]))
+
+
+def entry(item: Sequence[Any]) -> Entry:
+    """`{id, {m, mid, j, line}}` of a stream."""
+    fields = item[1]
+    return Entry(int(bytes(item[0]).partition(b"-")[0]), text(fields[1]), bytes(fields[3]) + b"\n")
+
+
+def outcome(row: Sequence[Any]) -> Outcome:
+    """A row of room_append. Raises nothing: errors are in the outcome."""
+    if row[0] == 0:
+        return Outcome(0, False, refusal(row))
+    return Outcome(int(row[1]), row[0] == 2, None, text(row[2]) if len(row) > 2 else "")

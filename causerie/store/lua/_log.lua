@@ -1,0 +1,109 @@
+-- _log: what every script that touches a numbered log begins with (a room's, or the inbox of a session).
+-- A log is a stream whose entry ids are `<seq>-0` and a meta hash (epoch seq mid ts bytes). Where the two disagree,
+-- something was lost (FLUSHALL, a deleted key, a failover by hand): the numbering goes on above both, under a new epoch.
+
+local function now_ms()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+local function int(n) return string.format('%d', n) end
+
+local function stream_state(stream)
+  if redis.call('EXISTS', stream) == 0 then return 0, 0, nil end
+  local info, last, length, mid = redis.call('XINFO', 'STREAM', stream), '0', 0, nil
+  for i = 1, #info, 2 do
+    local name, value = info[i], info[i + 1]
+    if name == 'length' then length = value
+    elseif name == 'last-generated-id' then last = value
+    elseif name == 'last-entry' and value and value[1] == last then mid = value[2][2] end
+  end
+  return tonumber(string.match(last, '^%d+')), length, mid
+end
+
+local function stream_bytes(stream)
+  local bytes = 0
+  for _, entry in ipairs(redis.call('XRANGE', stream, '-', '+')) do bytes = bytes + #entry[2][4] + 64 end
+  return bytes
+end
+
+-- The head of a log, mended first if it is broken; `candidate` is the random name of a new epoch, if one is needed.
+local function log_head(meta, stream, channel, candidate)
+  local m = redis.call('HMGET', meta, 'epoch', 'seq', 'mid', 'ts', 'bytes')
+  local last, length, mid = stream_state(stream)
+  local seq = tonumber(m[2] or '0')
+  if m[1] and seq == last and (not mid or mid == m[3]) then
+    return {epoch = m[1], seq = seq, mid = m[3] or '', ts = tonumber(m[4] or '0'), bytes = tonumber(m[5] or '0'), length = length}
+  end
+  local h = {epoch = candidate, seq = math.max(seq, last), ts = tonumber(m[4] or '0'), mid = mid or '', bytes = 0, length = length}
+  if seq > last then
+    local id = int(seq) .. '-0'
+    redis.call('XADD', stream, id, 'm', '', 'j', '')
+    redis.call('XDEL', stream, id)
+    h.mid = ''
+  end
+  if length > 0 then h.bytes = stream_bytes(stream) end
+  redis.call('HSET', meta, 'epoch', h.epoch, 'seq', int(h.seq), 'mid', h.mid, 'ts', int(h.ts), 'bytes', int(h.bytes))
+  if h.seq > 0 then redis.call('PUBLISH', channel, 'R' .. h.epoch .. ' ' .. int(h.seq) .. ' ' .. h.mid) end
+  return h
+end
+
+-- Add one message to an open batch `b` = {lines, mids, first, prev}; returns its seq.
+local function log_add(h, b, stream, mid, prefix, middle, tail, now)
+  if now > h.ts then h.ts = now end
+  if not b.first then b.first, b.prev = h.seq + 1, h.mid end
+  h.seq = h.seq + 1
+  local line = prefix .. int(h.seq) .. ',' .. middle .. string.format(',"ts":%d.%03d', math.floor(h.ts / 1000), h.ts % 1000) .. tail
+  redis.call('XADD', stream, int(h.seq) .. '-0', 'm', mid, 'j', line)
+  h.mid, h.bytes, h.length = mid, h.bytes + #line + 64, h.length + 1
+  b.mids[#b.mids + 1], b.lines[#b.lines + 1] = mid, line
+  return h.seq
+end
+
+local function log_drop(h, stream, count)
+  local entries = redis.call('XRANGE', stream, '-', '+', 'COUNT', count)
+  for _, entry in ipairs(entries) do h.bytes = h.bytes - #entry[2][4] - 64 end
+  h.length = h.length - #entries
+  redis.call('XTRIM', stream, 'MAXLEN', h.length)
+end
+
+-- Close a batch: trim to `limit` messages and `max_bytes`, keep the head, tell the feed in one frame.
+local function log_close(h, b, meta, stream, channel, limit, max_bytes)
+  if not b.first then return end
+  if h.length > limit then log_drop(h, stream, h.length - limit) end
+  while h.bytes > max_bytes and h.length > 1 do log_drop(h, stream, math.min(8, h.length - 1)) end
+  redis.call('HSET', meta, 'epoch', h.epoch, 'seq', int(h.seq), 'mid', h.mid, 'ts', int(h.ts), 'bytes', int(h.bytes))
+  redis.call('PUBLISH', channel, 'M' .. h.epoch .. ' ' .. int(b.first) .. ' ' .. b.prev .. ' ' .. table.concat(b.mids, ',')
+    .. '\n' .. table.concat(b.lines, '\n') .. '\n')
+end
+
+-- Remembered send ids: a sorted set with score id and member `id:seq:hash[:mid]`.
+local function remembered(ids, id)
+  local found = redis.call('ZRANGEBYSCORE', ids, id, id)[1]
+  if not found then return nil end
+  local seq, hash, mid = string.match(found, '^%d+:(%d+):([^:]*):?(.*)$')
+  return {seq = seq, hash = hash, mid = mid}
+end
+
+local function too_old(ids, id, window)
+  if redis.call('ZCARD', ids) < window then return false end
+  local lowest = redis.call('ZRANGE', ids, 0, 0, 'WITHSCORES')
+  return tonumber(id) < tonumber(lowest[2])
+end
+
+local function remember(ids, id, seq, hash, mid, window)
+  redis.call('ZADD', ids, id, id .. ':' .. int(seq) .. ':' .. hash .. (mid and (':' .. mid) or ''))
+  if redis.call('ZCARD', ids) > window then redis.call('ZREMRANGEBYRANK', ids, 0, 0) end
+end
+
+-- A sanction is `version until_ms reason`; until 0 is endless, a past until (forgiven: 1) is none.
+local function sanction(value, now)
+  if not value then return nil end
+  local ends, reason = string.match(value, '^%d+ (%d+) (.*)$')
+  if ends ~= '0' and tonumber(ends) <= now then return nil end
+  return ends, reason
+end
+
+local function newer(old, new)
+  return not old or tonumber(string.match(new, '^%d+')) > tonumber(string.match(old, '^%d+'))
+end

@@ -1,0 +1,31 @@
+-- dm_begin: a direct message enters its sender's inbox, and stays pending until every recipient has it.
+-- KEYS     1 rec   2 devices   3 meta   4 log   5 remembered ids of the device   6 pending
+-- ARGV     1 channel   2 candidate epoch   3 limit   4 bytes   5 window   6 device   7 gen   8 id ("" none)   9 hash   10 mid
+--          11 JSON prefix   12 JSON middle   13 JSON tail   14 recipients (sids, spaces; "!nick" one is unknown)
+-- RETURNS  {1 new | 2 remembered, seq, {pending: "seq mid ts recipients\nmiddle\ntail"...} in rising seq}   or {0, code, until_ms, reason}
+local function pendings()
+  local all = redis.call('HVALS', KEYS[6])
+  table.sort(all, function(a, b) return tonumber(string.match(a, '^%d+')) < tonumber(string.match(b, '^%d+')) end)
+  return all
+end
+local id = ARGV[8] ~= '' and ARGV[8]
+local old = id and remembered(KEYS[5], id)
+if old then
+  if old.hash ~= ARGV[9] then return {0, 'bad_request', '', 'this id was used for another message'} end
+  return {2, old.seq, pendings()}
+end
+if string.sub(ARGV[14], 1, 1) == '!' then return {0, 'no_such_nick', '', 'nobody here is called ' .. string.sub(ARGV[14], 2)} end
+local code = fenced(KEYS[1], KEYS[2], ARGV[6], ARGV[7])
+if code then return {0, code, '', ''} end
+local now = now_ms()
+local ends, reason = sanction(redis.call('HGET', KEYS[1], 'mute'), now)
+if ends then return {0, 'suspended', ends, reason} end
+if id and too_old(KEYS[5], id, tonumber(ARGV[5])) then return {0, 'bad_request', '', 'this id is below all that are remembered'} end
+local head, batch = log_head(KEYS[3], KEYS[4], ARGV[1], ARGV[2]), {lines = {}, mids = {}}
+local seq = log_add(head, batch, KEYS[4], ARGV[10], ARGV[11], ARGV[12], ARGV[13], now)
+log_close(head, batch, KEYS[3], KEYS[4], ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4]))
+if id then remember(KEYS[5], id, seq, ARGV[9], ARGV[10], tonumber(ARGV[5])) end
+if ARGV[14] ~= '' then
+  redis.call('HSET', KEYS[6], ARGV[10], int(seq) .. ' ' .. ARGV[10] .. ' ' .. int(head.ts) .. ' ' .. ARGV[14] .. '\n' .. ARGV[12] .. '\n' .. ARGV[13])
+end
+return {1, int(seq), pendings()}

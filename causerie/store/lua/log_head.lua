@@ -1,0 +1,4 @@
+-- log_head: where a log stands, mended first if meta and stream disagree.
+-- KEYS 1 meta 2 log   ARGV 1 channel 2 candidate epoch   RETURNS {epoch, seq, mid}
+local h = log_head(KEYS[1], KEYS[2], ARGV[1], ARGV[2])
+return {h.epoch, int(h.seq), h.mid}

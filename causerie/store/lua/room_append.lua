@@ -1,0 +1,44 @@
+-- room_append: post messages to one room, in order; all checks, numbering, keeping and telling in one step.
+-- KEYS     1 meta   2 log   3 access   4... remembered ids, one key a sender's device
+-- ARGV     1 channel   2 candidate epoch   3 history limit   4 room bytes   5 id window   6 JSON prefix   7 number of messages,
+--          then each: sid ("" the system)  fence field  gen  id ("" none)  hash  mid  JSON middle  JSON tail  index of its ids key
+-- RETURNS  a row each: {1, seq} posted   {2, seq, mid if a system's} remembered   {0, code, until_ms, reason} refused
+local meta, stream, access, channel, window = KEYS[1], KEYS[2], KEYS[3], ARGV[1], tonumber(ARGV[5])
+local now, out, batch = now_ms(), {}, {lines = {}, mids = {}}
+local head = log_head(meta, stream, channel, ARGV[2])
+
+local function refusal(sid, fence, gen)
+  local a = redis.call('HMGET', access, 'i:' .. sid, fence, 'm:' .. sid, 'r:' .. sid, 'd:' .. sid)
+  if not a[1] then return {0, 'not_joined', '', ''} end
+  if not a[2] or tonumber(a[2]) > gen then return {0, a[2] and 'replaced' or 'not_joined', '', ''} end
+  for i = 3, 4 do
+    local ends, reason = sanction(a[i], now)
+    if ends then return {0, 'suspended', ends, reason} end
+  end
+  if a[5] then return {0, 'dead', '', a[5]} end
+end
+
+local function post(i)
+  local sid, fence, gen, id, hash, mid = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
+  local ids = id ~= '' and KEYS[tonumber(ARGV[i + 8])]
+  if ids then
+    local old = remembered(ids, id)
+    if old then
+      if old.hash ~= hash then return {0, 'bad_request', '', 'this id was used for another message'} end
+      return {2, old.seq, old.mid}
+    end
+  end
+  local no = sid ~= '' and refusal(sid, fence, gen)
+  if no then return no end
+  if ids and too_old(ids, id, window) then return {0, 'bad_request', '', 'this id is below all that are remembered'} end
+  local seq = log_add(head, batch, stream, mid, ARGV[6], ARGV[i + 6], ARGV[i + 7], now)
+  if ids then
+    remember(ids, id, seq, hash, sid == '' and mid or nil, window)
+    if sid == '' then redis.call('EXPIRE', ids, 86400) end
+  end
+  return {1, int(seq)}
+end
+
+for n = 1, tonumber(ARGV[7]) do out[n] = post(8 + (n - 1) * 9) end
+log_close(head, batch, meta, stream, channel, tonumber(ARGV[3]), tonumber(ARGV[4]))
+return out

@@ -1,0 +1,226 @@
+"""One connection to Redis that everybody in the process shares, pipelined by itself.
+
+Commands issued in one turn of the event loop leave in one write, replies come back in order. redis-py costs about
+30 us a command in pipelines and waits for a free connection of its pool beyond a hundred; this costs a few us and
+never waits (docs/performance.md). Parsing is hiredis's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import hiredis
+
+from causerie.errors import Unavailable
+
+Arg = bytes | str | int | float
+
+
+def pack(*args: Arg) -> bytes:
+    """A command in RESP."""
+    packed: bytes = hiredis.pack_command(args)  # type: ignore[arg-type]
+    return packed
+
+
+class ReplyError(Exception):
+    """An error reply of the server; `code` is its first word."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.code = text.split(" ", 1)[0]
+
+
+AWAY = frozenset(
+    (
+        "LOADING",
+        "READONLY",
+        "MASTERDOWN",
+        "CLUSTERDOWN",
+        "TRYAGAIN",
+        "NOREPLICAS",
+        "OOM",
+        "MISCONF",
+        "BUSY",
+        "UNBLOCKED",
+    )
+)
+"""Error replies that mean: not now, perhaps later."""
+
+
+class Executor(Protocol):
+    """Whatever runs commands: the shared connection, or redis-py (Cluster, and the fake of the unit tests)."""
+
+    async def execute(self, *args: Arg) -> Any:
+        """The reply of one command. Raises `Unavailable` or `ReplyError`."""
+
+    async def execute_many(self, commands: Sequence[tuple[Arg, ...]]) -> list[Any]:
+        """The replies of many, in order; error replies come as values. Raises `Unavailable`."""
+
+    async def close(self) -> None:
+        """End the connection."""
+
+
+class Wire(asyncio.Protocol):
+    """Bytes to replies for one socket; knows nothing of commands."""
+
+    def __init__(self, on_reply: Callable[[Any], None], on_lost: Callable[[], None]) -> None:
+        self.reader = hiredis.Reader(replyError=ReplyError, notEnoughData=Ellipsis)
+        self.on_reply = on_reply
+        self.on_lost = on_lost
+        self.transport: asyncio.WriteTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        reader = self.reader
+        reader.feed(data)
+        while (reply := reader.gets()) is not ...:
+            self.on_reply(reply)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        self.on_lost()
+
+
+class Connection:
+    """A self-mending pipelined connection.
+
+    While it is down, or when the oldest command has waited for `timeout` seconds, calls raise `Unavailable` at once;
+    it comes back by itself within `BACKOFF[-1]` seconds of the server's return.
+    """
+
+    BACKOFF = (0.02, 0.05, 0.1, 0.2, 0.3)
+
+    def __init__(self, dial: Callable[[Callable[[], Wire]], Any], *, timeout: float = 2.0) -> None:
+        self._dial = dial
+        self._timeout = timeout
+        self._wire: Wire | None = None
+        self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._outgoing: list[bytes] = []
+        self._flushing = False
+        self._keeper: asyncio.Task[None] | None = None
+        self._lost = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self.incarnation = 0
+        self.on_state: list[Callable[[bool], None]] = []
+
+    @property
+    def up(self) -> bool:
+        """Whether there is a connection that answered last time."""
+        return self._wire is not None
+
+    async def start(self) -> None:
+        """Connect and keep connected from now on. Raises `Unavailable` if the first try fails (and goes on trying)."""
+        first = self._loop.create_future()
+        self._keeper = self._loop.create_task(self._keep(first))
+        await first
+
+    async def execute(self, *args: Arg) -> Any:
+        """The reply to one command. Raises `Unavailable`, or `ReplyError` for an error reply."""
+        reply = await self.submit(*args)
+        if isinstance(reply, ReplyError):
+            raise Unavailable(f"the store says: {reply}") if reply.code in AWAY else reply
+        return reply
+
+    async def execute_many(self, commands: Sequence[tuple[Arg, ...]]) -> list[Any]:
+        """The replies of many commands, in one write; error replies come as values. Raises `Unavailable`."""
+        futures = [self.submit(*command) for command in commands]
+        return [await future for future in futures]
+
+    def submit(self, *args: Arg) -> asyncio.Future[Any]:
+        """Queue one command for this turn's write; error replies come as values, a lost connection as exception."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        if self._wire is None:
+            future.set_exception(Unavailable())
+            future.exception()
+            return future
+        self._outgoing.append(pack(*args))
+        self._waiting.append((future, self._loop.time()))
+        if not self._flushing:
+            self._flushing = True
+            self._loop.call_soon(self._flush)
+        return future
+
+    def _flush(self) -> None:
+        self._flushing = False
+        data, self._outgoing = b"".join(self._outgoing), []
+        if self._wire is not None and self._wire.transport is not None and data:
+            self._wire.transport.write(data)
+
+    def _on_reply(self, reply: Any) -> None:
+        future, _ = self._waiting.popleft()
+        if not future.done():
+            future.set_result(reply)
+        if isinstance(reply, ReplyError) and reply.code == "READONLY":
+            self.drop()
+
+    def drop(self) -> None:
+        """End this connection (a failover, a timeout); the keeper dials again."""
+        wire, self._wire = self._wire, None
+        if wire is not None and wire.transport is not None:
+            wire.transport.abort()
+        self._fail_waiting()
+        self._lost.set()
+
+    def _on_lost(self, wire: Wire) -> None:
+        if wire is self._wire:
+            self.drop()
+
+    def _fail_waiting(self) -> None:
+        waiting, self._waiting = self._waiting, deque()
+        self._outgoing.clear()
+        for future, _ in waiting:
+            if not future.done():
+                future.set_exception(Unavailable())
+                future.exception()
+
+    async def _connect(self) -> None:
+        wire = await asyncio.wait_for(
+            self._dial(lambda: Wire(self._on_reply, lambda: self._on_lost(wire))), self._timeout
+        )
+        self._lost.clear()
+        self._wire = wire
+        self.incarnation += 1
+
+    async def _keep(self, first: asyncio.Future[None]) -> None:
+        tries = 0
+        while True:
+            try:
+                await self._connect()
+            except (OSError, TimeoutError, ReplyError, Unavailable) as error:
+                if not first.done():
+                    first.set_exception(Unavailable(f"the store cannot be reached: {error}"))
+                await asyncio.sleep(self.BACKOFF[min(tries, len(self.BACKOFF) - 1)])
+                tries += 1
+                continue
+            tries = 0
+            if not first.done():
+                first.set_result(None)
+            self._tell(True)
+            await self._watch()
+            self._tell(False)
+
+    async def _watch(self) -> None:
+        while self._wire is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._lost.wait(), self._timeout / 4)
+            if self._waiting and self._loop.time() - self._waiting[0][1] > self._timeout:
+                self.drop()
+
+    def _tell(self, up: bool) -> None:
+        for callback in self.on_state:
+            callback(up)
+
+    async def close(self) -> None:
+        """Stop for good."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._keeper
+        self.drop()

@@ -1,0 +1,571 @@
+"""Sessions: made, attached, renewed, ended; the leases of nicks, the cookies, the heartbeats, the news of all that.
+
+The record of a session decides (one script in its slot); leases, rooms and indexes in other slots follow and are
+repaired by workers. Every change of state raises the session's version and notes on `tell` which rooms must hear of
+it; a room drops what it has heard before, so the news comes once, whoever brings it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from causerie.errors import Goodbye, Refused
+from causerie.model import Attached, Joined, Origin, Position, Session, SessionInfo, new_epoch
+from causerie.names import LOBBY
+from causerie.store.keys import SHARDS, Keys, shard_of
+from causerie.store.logs import Logs, position, refusal, text
+from causerie.store.scripts import Scripts
+
+MAX_DEVICES = 8
+
+
+class Renewal(NamedTuple):
+    """A heartbeat: the device is known to live for `ttl_ms` from now."""
+
+    origin: Origin
+    ttl_ms: int
+
+
+class Renewed(NamedTuple):
+    """`error` when the device was replaced or its session is over; `repair` when rooms or recipients still wait."""
+
+    origin: Origin
+    error: Refused | Goodbye | None
+    repair: bool
+
+
+class Sessions:
+    """All operations on sessions. Times in seconds unless they say ms."""
+
+    def __init__(
+        self,
+        scripts: Scripts,
+        executor: Any,
+        keys: Keys,
+        logs: Logs,
+        *,
+        ttl: float,
+        session_ttl: float,
+        nick_ttl: float,
+        max_rooms: int,
+    ) -> None:
+        self._run, self._executor, self._keys, self._logs = scripts, executor, keys, logs
+        self._ttl_ms, self._session_ttl_ms, self._nick_ttl_ms = (
+            int(ttl * 1000),
+            int(session_ttl * 1000),
+            int(nick_ttl * 1000),
+        )
+        self._max_rooms = max_rooms
+
+    def _k(self, sid: str, *names: str) -> list[str]:
+        base = self._keys.session(sid)
+        return [f"{base}:{name}" for name in names]
+
+    def _room(self, room: str, *names: str) -> list[str]:
+        base = self._keys.of(room)
+        return [f"{base}:{name}" for name in names]
+
+    def _ids(self, room: str, sid: str, devices: Sequence[str]) -> list[str]:
+        return [f"{self._keys.of(room)}:ids:{sid}/{device}" for device in devices]
+
+    # --- beginning and coming back -------------------------------------------------------------------------------
+
+    async def find(self, cookie_hash: str) -> str | None:
+        """The session that a cookie leads to, if any."""
+        sid = await self._executor.execute("GET", self._keys.cookie(cookie_hash))
+        return None if sid is None else text(sid)
+
+    async def create(
+        self, nick: str, cookie_hash: str, device: str, gateway: str, address: str, *, sid: str
+    ) -> Attached:
+        """A new session (in no room yet) that holds the nick, or the one that this very cookie made a moment ago.
+
+        Raises `Refused` (`nick_taken`, `banned`).
+        """
+        row = await self._run(
+            "session_create", self._k(sid, "rec", "alive", "devices", "meta", "log"),
+            self._keys.of("@" + sid), new_epoch(), nick, cookie_hash, device, gateway, self._ttl_ms, address,
+        )  # fmt: skip
+        await self.schedule([(sid, self._ttl_ms)])
+        try:
+            mute = await self._lease(nick, sid)
+        except Refused as error:
+            await self.end(sid, "dropped", "", quietly=True)
+            if error.code == "nick_taken" and (holder := await self._same_cookie(nick, cookie_hash)):
+                return await self.attach(holder, device, gateway, address)
+            raise
+        if not await self._executor.execute("SET", self._keys.cookie(cookie_hash), sid, "NX"):
+            other = await self.find(cookie_hash)
+            if other is not None and other != sid:
+                await self.end(sid, "dropped", "", quietly=True)
+                return await self.attach(other, device, gateway, address)
+        if mute:
+            await self._run("session_mute", self._k(sid, "rec", "rooms"), self._keys.of("@" + sid), mute)
+        session = Session(sid, nick, device, 1, 1, address)
+        return Attached(session, position(row), [], {}, LOBBY, mute_end(mute), resumed=False, new=True)
+
+    async def _same_cookie(self, nick: str, cookie_hash: str) -> str | None:
+        holder = await self.lookup(nick)
+        if holder is None:
+            return None
+        cookie = await self._executor.execute("HGET", self._k(holder, "rec")[0], "cookie")
+        if cookie is None or text(cookie) != cookie_hash:
+            return None
+        await self._executor.execute("SET", self._keys.cookie(cookie_hash), holder)
+        return holder
+
+    async def _lease(self, nick: str, sid: str, *, renaming: bool = False) -> str:
+        """Take a nick; from a session that is over, or crashed for longer than the nick's TTL, too."""
+        base, overtake = self._keys.nick(nick), ""
+        for _ in range(3):
+            row = await self._run(
+                "nick_lease", [f"{base}:lease", f"{base}:sanctions"], sid, overtake, int(renaming)
+            )
+            if row[0] == 1:
+                if overtake:
+                    await self.cleanup(overtake)
+                return text(row[1])
+            if text(row[1]) != "nick_taken":
+                raise refusal(row)
+            holder = text(row[2])
+            if await self._run("session_evict", self._k(holder, "rec"), self._nick_ttl_ms) != 1:
+                break
+            overtake = holder
+        raise Refused("nick_taken", f"{nick} is taken")
+
+    async def attach(self, sid: str, device: str, gateway: str, address: str) -> Attached:
+        """A device of a session comes back; every older connection of that device is fenced off and told.
+
+        Raises `Refused` (`bad_cookie`, `denied` with eight devices connected).
+        """
+        row = await self._run(
+            "session_attach", self._k(sid, "rec", "alive", "devices", "rooms", "tell", "pos", "meta", "log"),
+            self._keys.of("@" + sid), new_epoch(), device, gateway, self._ttl_ms, MAX_DEVICES, address,
+        )  # fmt: skip
+        if row[0] == 0:
+            raise Refused(text(row[1]), text(row[2]))
+        nick, version, gen, admin, mute, current = (
+            text(row[1]),
+            int(row[2]),
+            int(row[4]),
+            text(row[5]),
+            text(row[6]),
+            text(row[7]),
+        )
+        session = Session(sid, nick, device, gen, version, address)
+        session.admin = bool(admin)
+        rooms = [text(room) for room in row[8]]
+        await self._hold_nick(session)
+        await self.schedule([(sid, self._ttl_ms)])
+        attached = Attached(
+            session,
+            position(row[10:13]),
+            rooms,
+            self._positions(device, row[9]),
+            current or LOBBY,
+            mute_end(mute),
+        )
+        if attached.current not in rooms:
+            attached.current = LOBBY
+        return attached
+
+    async def _hold_nick(self, session: Session) -> None:
+        """A lost lease is taken again; a session whose nick another holds is over."""
+        lease = f"{self._keys.nick(session.nick)}:lease"
+        if await self._executor.execute("SET", lease, session.sid, "NX", "GET") in (
+            None,
+            session.sid.encode(),
+        ):
+            return
+        await self.end(session.sid, "dropped", "", quietly=True)
+        raise Refused("bad_cookie", "the nick of this session was given away")
+
+    @staticmethod
+    def _positions(device: str, fields: Sequence[bytes]) -> dict[str, Position]:
+        found = {}
+        for i in range(0, len(fields), 2):
+            owner, _, room = text(fields[i]).partition("\0")
+            if owner == device:
+                epoch, seq, mid = text(fields[i + 1]).split(" ")
+                found[room] = Position(epoch, int(seq), mid)
+        return found
+
+    async def enter(self, session: Session, rooms: Sequence[str]) -> dict[str, Position]:
+        """After an attach: fence the older connections in every room, tell what changed, and read the heads."""
+        if not rooms:
+            return {}
+        calls = [
+            (
+                self._room(room, "meta", "log", "members", "access"),
+                (
+                    self._keys.of(room),
+                    new_epoch(),
+                    session.sid,
+                    session.version,
+                    "online",
+                    session.nick,
+                    session.device,
+                    session.gen,
+                ),
+            )
+            for room in rooms
+        ]
+        heads = {}
+        for room, row in zip(rooms, await self._run.many("room_enter", calls), strict=True):
+            if row[0] == 1:
+                heads[room] = position(row[1:])
+            else:
+                heads[room] = (await self.join(session, room, heal=True)).head
+        await self._told(session.sid, session.version, rooms)
+        return heads
+
+    async def heard(self, origin: Origin) -> None:
+        """Something was received from a new session: from now on it outlives its heartbeat as `crashed`."""
+        await self._set(origin, "heard", "1")
+
+    async def _set(self, origin: Origin, *fields: str) -> None:
+        code = text(
+            await self._run(
+                "session_set", self._k(origin.sid, "rec", "devices"), origin.device, origin.gen, *fields
+            )
+        )
+        if code:
+            raise refusal((0, code))
+
+    async def set_admin(self, session: Session, proof: str) -> None:
+        """Remember that the session proved to be an operator ("" forgets); `proof` is a digest of the token."""
+        await self._set(session.origin, "admin", proof)
+        session.admin = bool(proof)
+
+    async def admin_proof(self, sid: str) -> str:
+        """What `set_admin` kept, "" if nothing."""
+        value = await self._executor.execute("HGET", self._k(sid, "rec")[0], "admin")
+        return text(value) if value else ""
+
+    # --- heartbeats ----------------------------------------------------------------------------------------------
+
+    async def renew(self, renewals: Sequence[Renewal]) -> list[Renewed]:
+        """Heartbeats of many devices in one write."""
+        calls = [
+            (
+                self._k(o.sid, "rec", "alive", "devices", "rooms", "tell", "pending"),
+                (o.device, o.gen, max(1, ttl_ms)),
+            )
+            for o, ttl_ms in renewals
+        ]
+        rows = await self._run.many("session_renew", calls)
+        await self.schedule([(r.origin.sid, r.ttl_ms) for r in renewals])
+        return [
+            Renewed(r.origin, refusal(row), False)
+            if row[0] == 0
+            else Renewed(r.origin, None, bool(row[2] or row[3]))
+            for r, row in zip(renewals, rows, strict=True)
+        ]
+
+    async def schedule(self, dues: Sequence[tuple[str, int]]) -> None:
+        """Have a worker look at sessions in so many ms."""
+        now = await self.now_ms()
+        shards: dict[int, list[Any]] = {}
+        for sid, ms in dues:
+            shards.setdefault(shard_of(sid), []).extend((now + ms, sid))
+        await self._executor.execute_many(
+            [("ZADD", self._keys.due(shard), *pairs) for shard, pairs in shards.items()]
+        )
+
+    async def now_ms(self) -> int:
+        """The store's clock."""
+        seconds, micros = await self._executor.execute("TIME")
+        return int(seconds) * 1000 + int(micros) // 1000
+
+    async def detach(self, origin: Origin) -> None:
+        """A connection ended without a goodbye. Late news of an old connection changes nothing."""
+        code, changed = (
+            await self._run(
+                "session_detach",
+                self._k(origin.sid, "rec", "devices", "rooms", "tell"),
+                origin.device,
+                origin.gen,
+            )
+        )[:2]
+        if not code and changed:
+            await self.tell(origin.sid)
+
+    async def tell(self, sid: str) -> None:
+        """Bring what `tell` notes to the rooms, and strike it off. Safe to repeat, by anybody."""
+        rec, tell = self._k(sid, "rec", "tell")
+        fields, rooms = await self._executor.execute_many(
+            [("HMGET", rec, "nick", "version", "state", "ended"), ("HKEYS", tell)]
+        )
+        if fields[0] is None or fields[3] is not None or not rooms:
+            return
+        nick, version, state = (text(value) for value in fields[:3])
+        named = [text(room) for room in rooms]
+        calls = [
+            (
+                self._room(room, "meta", "log", "members", "access"),
+                (self._keys.of(room), new_epoch(), sid, version, state, nick, "", ""),
+            )
+            for room in named
+        ]
+        await self._run.many("room_enter", calls)
+        await self._told(sid, int(version), named)
+
+    async def _told(self, sid: str, version: int, rooms: Sequence[str]) -> None:
+        await self._run("session_told", self._k(sid, "tell"), version, *rooms)
+
+    async def save_positions(self, origin: Origin, positions: dict[str, Position], current: str = "") -> None:
+        """Keep what a device without a memory of its own has received, and its current room."""
+        pairs: list[str] = []
+        for room, seen in positions.items():
+            pairs += (f"{origin.device}\0{room}", " ".join((seen.epoch, str(seen.seq), seen.mid)))
+        code = text(
+            await self._run(
+                "session_positions",
+                self._k(origin.sid, "rec", "devices", "pos"),
+                origin.device,
+                origin.gen,
+                current,
+                *pairs,
+            )
+        )
+        if code:
+            raise refusal((0, code))
+
+    # --- the end -------------------------------------------------------------------------------------------------
+
+    async def end(
+        self, sid: str, code: str, reason: str, *, spare: Origin | None = None, quietly: bool = False
+    ) -> bool:
+        """End a session: its writes are refused from now on, its connections (but `spare`) get the goodbye `code`, the rooms
+        hear `gone`, nick and cookie are free. Returns when all that is done; False when it was over before."""
+        await self.schedule([(sid, 0)])
+        device, gen = (spare.device, spare.gen) if spare else ("", 0)
+        channel = "" if quietly else self._keys.of("@" + sid)
+        ended = await self._run(
+            "session_end", self._k(sid, "rec", "alive", "devices"), channel, code, reason, device, gen
+        )
+        await self.cleanup(sid)
+        return bool(ended)
+
+    async def cleanup(self, sid: str) -> None:
+        """What follows from the end of a session, in every other slot. Safe to repeat, by anybody."""
+        rec, rooms_key, devices_key = self._k(sid, "rec", "rooms", "devices")
+        fields, rooms, devices_fields = await self._executor.execute_many(
+            [
+                ("HMGET", rec, "nick", "cookie", "ended", "leases"),
+                ("HKEYS", rooms_key),
+                ("HKEYS", devices_key),
+            ]
+        )
+        if fields[2] is None and fields[0] is not None:
+            return
+        devices = [text(f)[2:] for f in devices_fields if f[:2] == b"g:"]
+        for room in map(text, rooms):
+            await self.leave(room, sid, devices, ended=True)
+        for nick in {text(fields[0] or b""), *text(fields[3] or b"").split(" ")} - {""}:
+            await self._run("nick_release", [f"{self._keys.nick(nick)}:lease"], sid)
+        if fields[1] is not None:
+            await self._run("nick_release", [self._keys.cookie(text(fields[1]))], sid)
+        names = [
+            "alive",
+            "devices",
+            "rooms",
+            "tell",
+            "pos",
+            "log",
+            "meta",
+            "pending",
+            "from",
+            *(f"ids:{d}" for d in devices),
+            "rec",
+        ]
+        await self._executor.execute("DEL", *self._k(sid, *names))
+        await self._executor.execute("ZREM", self._keys.due(shard_of(sid)), sid)
+
+    # --- rooms ---------------------------------------------------------------------------------------------------
+
+    async def join(self, session: Session, room: str, *, heal: bool = False) -> Joined:
+        """Into a room. Raises `Refused` (`banned`, `locked`, `denied`, `suspended`), `Goodbye` (`replaced`)."""
+        row = await self._run(
+            "session_join",
+            self._k(session.sid, "rec", "devices", "rooms"),
+            session.device,
+            session.gen,
+            room,
+            self._max_rooms,
+        )
+        if row[0] == 0:
+            raise refusal(row)
+        nick, version, state, mute = (text(value) for value in row[1:5])
+        pairs = row[6:]
+        devices = [text(device) for device in pairs[::2]]
+        taken = await self._run(
+            "room_join", [*self._room(room, "meta", "log", "members", "access"), *self._ids(room, session.sid, devices)],
+            self._keys.of(room), new_epoch(), session.sid, version, state, nick, mute, int(room != LOBBY), int(session.admin), *pairs,
+        )  # fmt: skip
+        if taken[0] == 0:
+            await self._executor.execute("HDEL", self._k(session.sid, "rooms")[0], room)
+            raise refusal(taken)
+        head = position(taken[1:4])
+        await self._executor.execute_many([("ZADD", self._keys.rooms, 0, room)])
+        if not heal:
+            await self._run(
+                "session_joined",
+                self._k(session.sid, "tell"),
+                self._keys.of("@" + session.sid),
+                session.device,
+                session.gen,
+                room,
+                *head,
+            )
+        return Joined(room, head, bool(taken[4]), bool(taken[5]))
+
+    async def part(self, sid: str, room: str, *, origin: Origin | None = None, reason: str = "") -> bool:
+        """Out of a room, by oneself (`origin`) or by others; False when not in it. Raises `Goodbye` (`replaced`)."""
+        device, gen = (origin.device, origin.gen) if origin else ("", 0)
+        row = await self._run(
+            "session_part",
+            self._k(sid, "rec", "devices", "rooms", "tell"),
+            self._keys.of("@" + sid),
+            room,
+            reason,
+            device,
+            gen,
+        )
+        if row[0] == 0:
+            raise refusal(row)
+        await self.leave(room, sid, [text(device) for device in row[2:]], ended=False)
+        return bool(row[1])
+
+    async def leave(self, room: str, sid: str, devices: Sequence[str], *, ended: bool) -> None:
+        """The room's half of parting; a session that ended is forgotten there altogether."""
+        keys = [*self._room(room, "meta", "log", "members", "access"), *self._ids(room, sid, devices)]
+        remember_s = 0 if ended else self._session_ttl_ms // 1000 + 1
+        left = await self._run("room_leave", keys, self._keys.of(room), sid, remember_s, *devices)
+        if left == -1:
+            await self._executor.execute("ZREM", self._keys.rooms, room)
+
+    # --- names and cookies ---------------------------------------------------------------------------------------
+
+    async def lookup(self, nick: str) -> str | None:
+        """Who has a nick now: the sid, or None."""
+        sid = await self._executor.execute("GET", f"{self._keys.nick(nick)}:lease")
+        return None if sid is None else text(sid)
+
+    async def lookup_many(self, nicks: Sequence[str]) -> list[str | None]:
+        """Who has these nicks."""
+        sids = await self._executor.execute_many(
+            [("GET", f"{self._keys.nick(nick)}:lease") for nick in nicks]
+        )
+        return [None if sid is None else text(sid) for sid in sids]
+
+    async def rename(self, session: Session, nick: str) -> str:
+        """Move the session's lease; returns the old nick. Raises `Refused` (`nick_taken`, `banned`, `suspended`)."""
+        old = session.nick
+        await self._set(session.origin, "leases", f"{old} {nick}")
+        await self._lease(nick, session.sid, renaming=True)
+        row = await self._run(
+            "session_rename", self._k(session.sid, "rec", "devices", "rooms", "tell"),
+            self._keys.of("@" + session.sid), session.device, session.gen, nick,
+        )  # fmt: skip
+        if row[0] == 0:
+            await self._run("nick_release", [f"{self._keys.nick(nick)}:lease"], session.sid)
+            raise refusal(row)
+        session.nick, session.version = nick, int(row[2])
+        if old != nick:
+            await self._run("nick_release", [f"{self._keys.nick(old)}:lease"], session.sid)
+        await self._set(session.origin, "leases", "")
+        await self.tell(session.sid)
+        return old
+
+    async def new_cookie(self, session: Session, cookie_hash: str) -> None:
+        """Give the session another cookie; the old one is void when this returns."""
+        old = await self._executor.execute("HGET", self._k(session.sid, "rec")[0], "cookie")
+        await self._executor.execute("SET", self._keys.cookie(cookie_hash), session.sid)
+        await self._set(session.origin, "cookie", cookie_hash)
+        if old is not None:
+            await self._run("nick_release", [self._keys.cookie(text(old))], session.sid)
+
+    # --- what operators see --------------------------------------------------------------------------------------
+
+    async def describe(self, sid: str) -> SessionInfo | None:
+        """A session, or None when it is over."""
+        return (await self.describe_many([sid]))[0]
+
+    async def describe_many(self, sids: Sequence[str]) -> list[SessionInfo | None]:
+        """Sessions by sid."""
+        commands: list[tuple[str, ...]] = []
+        for sid in sids:
+            rec, devices, rooms = self._k(sid, "rec", "devices", "rooms")
+            commands += [
+                ("HMGET", rec, "nick", "state", "ended", "since", "created", "address", "mute", "admin"),
+                ("HGETALL", devices),
+                ("HKEYS", rooms),
+            ]
+        replies = await self._executor.execute_many([*commands, ("TIME",)])
+        now = int(replies[-1][0])
+        return [info_of(sid, replies[3 * i : 3 * i + 3], now) for i, sid in enumerate(sids)]
+
+    async def page(
+        self,
+        *,
+        state: str | None = None,
+        nick: str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> tuple[list[SessionInfo], str | None]:
+        """Some sessions (those of a state, or that one nick) and the cursor of the next ones (None: no more)."""
+        if nick is not None:
+            sid = await self.lookup(nick)
+            info = None if sid is None else await self.describe(sid)
+            return [info] if info is not None and state in (None, info.state) else [], None
+        start, _, after = (cursor or "0.").partition(".")
+        found: list[SessionInfo] = []
+        for shard in range(int(start), SHARDS):
+            kept = await self._executor.execute("ZRANGE", self._keys.due(shard), 0, -1)
+            sids = sorted(sid for sid in map(text, kept) if sid > after)
+            for i in range(0, len(sids), 200):
+                for info in await self.describe_many(sids[i : i + 200]):
+                    if info is None or state not in (None, info.state):
+                        continue
+                    if len(found) == limit:
+                        return found, f"{shard_of(found[-1].sid)}.{found[-1].sid}"
+                    found.append(info)
+            after = ""
+        return found, None
+
+
+def mute_end(value: str) -> float | None:
+    """End of a kept suspension in Unix seconds: None endless, 0.0 none."""
+    if not value:
+        return 0.0
+    ends = value.split(" ", 2)[1]
+    return None if ends == "0" else int(ends) / 1000
+
+
+def suspended(value: str, now: float) -> bool:
+    """Whether a kept suspension is in force."""
+    end = mute_end(value)
+    return end is None or end > now
+
+
+def info_of(sid: str, replies: Sequence[Any], now: float) -> SessionInfo | None:
+    """A session from its record, devices and rooms; None when there is none or it is over."""
+    (nick, state, ended, since, created, address, mute, admin), devices, rooms = replies
+    if nick is None or ended is not None:
+        return None
+    flags = ["suspended"] if suspended(text(mute or b""), now) else []
+    if admin:
+        flags.append("admin")
+    return SessionInfo(
+        sid,
+        text(nick),
+        text(state),
+        flags,
+        since=int(since) / 1000,
+        created=int(created) / 1000,
+        address=text(address or b""),
+        devices=[text(f)[2:] for f in devices[::2] if f[:2] == b"g:"],
+        rooms=sorted(text(room) for room in rooms),
+    )
