@@ -18,6 +18,7 @@ from causerie.units import duration, size
 
 ENVIRONMENT_PREFIX = "CAUSERIE_"
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
+_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:,\s]+)(:[0-9]{1,5})?")
 
 
 def _port(value: object) -> int | Literal["auto"]:
@@ -41,8 +42,8 @@ def _redis_url(value: str) -> str:
     if parts.scheme == "unix":
         if not parts.path:
             raise ValueError("names no socket: unix:///path/to/socket")
-    elif not parts.netloc.rpartition("@")[2]:
-        raise ValueError("names no host")
+    elif not all(map(_HOST_AND_PORT.fullmatch, parts.netloc.rpartition("@")[2].split(","))):
+        raise ValueError("names no host, or a port that is none")
     if parts.scheme == "redis+sentinel" and not parts.path.strip("/"):
         raise ValueError("names no master: redis+sentinel://host:port,host:port/master-name")
     return value

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from urllib.parse import urlsplit
 
-from causerie import __version__
+from causerie import __version__, logs
 from causerie.settings import OneLineParser, from_command_line
 
 USAGE = """\
@@ -44,6 +44,7 @@ def main() -> int:
 
 def _serve(argv: Sequence[str]) -> int:
     settings = from_command_line(argv, "causerie serve")
+    logs.configure(settings.log_level)
     from cli.serve import run
 
     return run(settings)

@@ -39,6 +39,7 @@ class _Serve:
         self._settings = settings
         self._asked_to_stop = asyncio.Event()
         self._children: list[Child] = []
+        self._console: asyncio.Task[None] | None = None
 
     async def run(self) -> int:
         """Live until the end and stop everything; return the exit status."""
@@ -72,6 +73,7 @@ class _Serve:
         await self._unless_dead(_all(worker.ready, gateway.ready))
         print(gateway.ready.result(), flush=True)
         _say(_what_next(gateway.ready.result()))
+        self._console = self._start_console(settings)
         dead = await self._first_to_end()
         if dead is not gateway or dead.status != 0:
             raise _death(dead)
@@ -84,6 +86,14 @@ class _Serve:
         child = await Child.start(package, [sys.executable, "-P", "-m", package], environment=environment)
         self._children.append(child)
         return child
+
+    def _start_console(self, settings: Settings) -> asyncio.Task[None] | None:
+        if not sys.stdin.isatty():
+            return None
+        from cli import console
+
+        _say("This is the moderator's console: !list, !ban bob, !help; plain text is an announcement.")
+        return asyncio.create_task(console.run(settings, _write))
 
     async def _unless_dead(self, work: Coroutine[Any, Any, object]) -> None:
         """Do a part of the start. Raise ServeError if a child ends meanwhile."""
@@ -150,6 +160,11 @@ def _what_next(ready: str) -> str:
         lines.append(f"  causerie chat ws://{parts['http']}/ws --nick alice")
         lines.append(f"  causerie admin list --url http://{parts['http']}")
     return "\n".join([*lines, "^C stops the chat; everything is kept."])
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
 
 
 def _say(text: str) -> None:

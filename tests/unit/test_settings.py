@@ -74,6 +74,8 @@ def test_flag_beats_environment_beats_file_beats_default(
         (["--redis-url", "http://localhost"], "--redis-url"),
         (["--redis-url", "redis+sentinel://a:1"], "master"),
         (["--redis-url", "unix://"], "--redis-url"),
+        (["--redis-url", "redis://host:port"], "--redis-url"),
+        (["--redis-url", "redis+cluster://a:1,,b:2"], "--redis-url"),
         (["--history-limit", "0"], "--history-limit"),
         (["--rate-limit", "nan"], "--rate-limit"),
         (["--min-replicas", "-1"], "--min-replicas"),
