@@ -11,8 +11,8 @@ from causerie.commands.table import Command
 _HEAD = """\
 # Commands
 
-What can be typed, in every protocol: as a line of the text protocol, in the console of `causerie serve`, or as
-`{"op":"command","line":"..."}`. This page is written from the table in `causerie/commands/`
+What can be typed, in every protocol: as a line of the text protocol, in the console of `causerie serve`, or
+as `{"op":"command","line":"..."}`. This page is written from the table in `causerie/commands/`
 (`python -m causerie.commands > docs/commands.md`; a test checks that it is current).
 
 A line that starts with `!` is a command, `@nick text` a direct message (`@bob @carol text` to both),
@@ -20,8 +20,8 @@ A line that starts with `!` is a command, `@nick text` a direct message (`@bob @
 something that starts with `!`, `@` or `#`, put a space before it.
 
 `@bob !ban 10m spam` and `!ban bob 10m spam` are the same; `@bob @carol !suspend 10m` names several. Durations
-are `90s`, `10m`, `2h`, `7d` or seconds; none means until forgiven. A moderator's command holds for the current
-room or the one named first (`!kick #dev bob`), an admin's for the whole chat unless it names a room.
+are `90s`, `10m`, `2h`, `7d` or seconds; none means until forgiven. A moderator's command holds for the
+current room or the one named first (`!kick #dev bob`), an admin's for the whole chat unless it names a room.
 """
 
 

@@ -20,14 +20,14 @@ async def bans(ctx: Context) -> Reply:
 @command("audit", COUNT.maybe(20), role=Role.ADMIN, suspended=True)
 async def audit(ctx: Context) -> Reply:
     """Show the newest lines of the audit log: who, what, whom, until when, why."""
-    entries = await ctx.service.audit(ctx.actor, None, min(ctx.args["n"], 1000))
+    entries, _ = await ctx.service.audit(ctx.actor, None, min(ctx.args["n"], 1000))
     return Reply([audit_line(entry) for entry in reversed(entries)] or ["nothing yet"], {"audit": entries})
 
 
 @command("announce", TEXT, role=Role.ADMIN)
 async def announce(ctx: Context) -> Reply:
     """Tell everybody something."""
-    rooms = await ctx.service.announce(ctx.actor, ctx.args["text"])
+    rooms = await ctx.service.announce(ctx.actor, ctx.args["text"], ctx.id)
     return Reply(["announced"], {"rooms": [posted.room for posted in rooms]})
 
 

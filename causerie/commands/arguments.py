@@ -52,17 +52,24 @@ def _nick(word: str) -> str:
     return names.nick(word.removeprefix("@"))
 
 
-def _subject(word: str) -> str:
+def subject(word: str) -> str:
+    """The stored form of what can be banned: a nick, an address or a network."""
     word = word.removeprefix("@")
     network = names.network(word)
     return names.nick(word) if network is None else names.subject(network)
 
 
-def _duration(word: str) -> float:
+def grace(value: str | float) -> float:
+    """A duration in seconds that may be nothing."""
     try:
-        seconds = duration(word)
+        return duration(value)
     except ValueError as error:
         raise Refused("bad_request", str(error)) from None
+
+
+def lasting(value: str | float) -> float:
+    """How long a sanction lasts, in seconds."""
+    seconds = grace(value)
     if seconds <= 0:
         raise Refused(
             "bad_request", "a duration of nothing: give none for an endless one, or 90s, 10m, 2h, 7d"
@@ -74,13 +81,6 @@ def _count(word: str) -> int:
     if not re.fullmatch(r"[0-9]{1,9}", word) or int(word) < 1:
         raise Refused("bad_request", f"{names.printable(word)!r:.40} is no number from 1 up")
     return int(word)
-
-
-def _seconds(word: str) -> float:
-    try:
-        return duration(word)
-    except ValueError as error:
-        raise Refused("bad_request", str(error)) from None
 
 
 def _plain(word: str) -> str:
@@ -102,11 +102,11 @@ ROOM = Argument("room", names.room, "#dev", looks=lambda word: word.startswith("
 NICK = Argument("nick", _nick, "bob")
 NEW_NICK = Argument("nick", _nick, "robert", label="NEW")
 PEOPLE = Argument("people", _nick, "bob", people=True, label="nick")
-SUBJECTS = Argument("people", _subject, "bob", people=True, label="nick|address|cidr")
+SUBJECTS = Argument("people", subject, "bob", people=True, label="nick|address|cidr")
 DURATION = Argument(
-    "duration", _duration, "10m", looks=lambda word: bool(_LIKE_A_DURATION.fullmatch(word)), optional=True
+    "duration", lasting, "10m", looks=lambda word: bool(_LIKE_A_DURATION.fullmatch(word)), optional=True
 )
-GRACE = Argument("seconds", _seconds, "5", looks=DURATION.looks, optional=True)
+GRACE = Argument("seconds", grace, "5", looks=DURATION.looks, optional=True)
 COUNT = Argument("n", _count, "20", optional=True)
 WORD = Argument("word", _plain, "ban", optional=True, label="cmd")
 TEXT = Argument("text", _plain, "any words", rest=True, default="")

@@ -25,7 +25,7 @@ async def show(ctx: Context) -> Reply:
                 "bad_request", f"unknown command {names.printable(word)[:40]}; !help lists them all"
             )
         return Reply(_explained(entry), {"commands": [described(entry)]})
-    allowed = await ctx.service.roles(ctx.actor)
+    allowed = await ctx.service.rights.roles(ctx.actor)
     entries = [entry for entry in listed() if entry.role in allowed]
     lines = [f"{entry.usage}  {entry.help}" for entry in entries]
     return Reply([*LINES_THAT_TALK, *lines], {"commands": [described(entry) for entry in entries]})

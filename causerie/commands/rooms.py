@@ -47,7 +47,7 @@ async def part(ctx: Context) -> Reply:
 async def topic(ctx: Context) -> Reply:
     """Show what the current room is about, or set it."""
     if ctx.args["text"]:
-        await ctx.service.set_topic(ctx.actor, ctx.actor.current, ctx.args["text"])
+        await ctx.service.set_topic(ctx.actor, ctx.actor.current, ctx.args["text"], ctx.id)
         return Reply(
             [f"the topic of {ctx.actor.current} is now: {ctx.args['text']}"], {"topic": ctx.args["text"]}
         )

@@ -37,7 +37,7 @@ async def leave(ctx: Context) -> Reply:
 @command("admin", secret("TOKEN"), suspended=True)
 async def admin(ctx: Context) -> Reply:
     """Become an admin by the token of the chat."""
-    await ctx.service.become_admin(ctx.actor, ctx.args["secret"])
+    await ctx.service.rights.become_admin(ctx.actor, ctx.args["secret"])
     return Reply(["you are an admin now"], {"admin": True}, admin=True)
 
 

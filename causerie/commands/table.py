@@ -90,6 +90,8 @@ class Context:
     service: Service
     actor: Actor
     args: dict[str, Any]
+    id: int | None = None
+    """The id that the actor's device gave the command, if any: what is posted under it is posted once."""
 
 
 Handler = Callable[[Context], Awaitable[Reply]]

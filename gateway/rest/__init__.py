@@ -1,0 +1,1 @@
+"""The REST API: FastAPI over the service, one file a resource."""
