@@ -139,10 +139,12 @@ class Control:
         count, ttl = await self._executor.execute_many([("GET", key), ("PTTL", key)])
         return max(1.0, ttl / 1000) if count is not None and int(count) >= WRONG_TOKENS else None
 
-    async def wrong_token(self, address: str) -> None:
-        """Count a wrong token or password against an address."""
+    async def wrong_token(self, address: str) -> float | None:
+        """Count a wrong token or password against an address; as `locked_out` where it was one too many."""
         key = self._keys.tries(address)
-        await self._executor.execute_many([("SET", key, 0, "EX", WRONG_TOKENS_S, "NX"), ("INCR", key)])
+        calls = [("SET", key, 0, "EX", WRONG_TOKENS_S, "NX"), ("INCR", key), ("PTTL", key)]
+        _, count, ttl = await self._executor.execute_many(calls)
+        return max(1.0, ttl / 1000) if int(count) > WRONG_TOKENS else None
 
 
 def _order(id_: str) -> tuple[int, int]:
