@@ -147,6 +147,8 @@ class AuditEntry(msgspec.Struct):
     whom: str
     why: str
     until: float | None
+    room: str = ""
+    """Where it holds; "" for the whole chat."""
 
 
 @dataclass(slots=True)

@@ -210,7 +210,8 @@ class Service:
     async def rename(self, actor: Actor, nick: str) -> str:
         """Change the actor's nick."""
         session = session_of(actor)
-        await self.store.sessions.rename(session, nick)
+        if nick != session.nick:
+            await self.store.sessions.rename(session, nick)
         return nick
 
     async def new_cookie(self, actor: Actor) -> str:
@@ -408,8 +409,7 @@ class Service:
         until: float | None = None,
         room: str | None = None,
     ) -> None:
-        whom = f"{whom} in {room}" if room else whom
-        await self.store.control.audit(actor.name, what, whom, why, until)
+        await self.store.control.audit(actor.name, what, whom, why, until, room or "")
 
 
 def _short(text: str, what: str) -> str:

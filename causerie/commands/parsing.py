@@ -53,7 +53,7 @@ def _recipients(words: list[str]) -> list[str]:
 
 
 def _command(line: str, about: list[str], current: str) -> Say | Call:
-    name, rest = split(line[1:])
+    name, rest = split(line[1:]) if not line[1:2].isspace() else ("", "")
     entry = SPELLINGS.get(name.casefold())
     if entry is None:
         raise Refused("bad_request", f"unknown command !{names.printable(name)[:40]}; !help lists them all")

@@ -55,7 +55,8 @@ def audit_line(entry: AuditEntry) -> str:
     """`2026-01-02 12:30:00 UTC alice suspend bob until ... (spam)`."""
     end = f" until {until(entry.until)}" if entry.until is not None else ""
     why = f" ({names.printable(entry.why)})" if entry.why else ""
-    return f"{moment(entry.ts)} {entry.who} {entry.what} {entry.whom}".rstrip() + end + why
+    where = f" in {entry.room}" if entry.room else ""
+    return f"{moment(entry.ts)} {entry.who} {entry.what} {entry.whom}".rstrip() + where + end + why
 
 
 def message_lines(messages: Sequence[bytes]) -> list[str]:

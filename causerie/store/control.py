@@ -111,10 +111,16 @@ class Control:
     # --- audit ---------------------------------------------------------------------------------------------------
 
     async def audit(
-        self, who: str, what: str, whom: str = "", why: str = "", until: float | None = None
+        self,
+        who: str,
+        what: str,
+        whom: str = "",
+        why: str = "",
+        until: float | None = None,
+        room: str = "",
     ) -> None:
         """Write one line to the audit log."""
-        entry = {"who": who, "what": what, "whom": whom, "why": why, "until": until}
+        entry = {"who": who, "what": what, "whom": whom, "why": why, "until": until, "room": room}
         await self._executor.execute(
             "XADD", self._keys.audit, "MAXLEN", "~", KEPT_AUDIT, "*", "e", _encode(entry)
         )

@@ -201,3 +201,4 @@ class AuditItem(BaseModel):
     whom: str
     why: str
     until: float | None
+    room: str = Field(description='where it holds; "" for the whole chat')

@@ -68,6 +68,8 @@ CALLS = [
 REFUSED = [
     ("!nosuch", "bad_request"),
     ("!", "bad_request"),
+    ("! list", "bad_request"),
+    ("!!", "bad_request"),
     ("!score", "bad_request"),
     ("@bob !nosuch", "bad_request"),
     ("@bob !list", "bad_request"),
