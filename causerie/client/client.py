@@ -115,12 +115,16 @@ class Client:
         """Connect and wait for the welcome. Raises `Refused` (nick taken, banned, ...) or `Unreachable`."""
         self.start()
         try:
-            while not self._welcomed:
-                self._check_open()
-                await self._news()
+            await self.welcomed()
         except BaseException:
             await self.close()
             raise
+
+    async def welcomed(self) -> None:
+        """Wait for the first welcome. Raises what ended the client before it."""
+        while not self._welcomed:
+            self._check_open()
+            await self._news()
 
     async def drain(self, patience: float | None = None) -> bool:
         """Wait until everything asked is answered; False if no answer came for `patience` seconds."""

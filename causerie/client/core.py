@@ -18,13 +18,10 @@ import msgspec
 
 from causerie.client.lanes import REMEMBERED, Lane, Pacer, Request
 from causerie.client.positions import INBOX, Positions, Verdict
-from causerie.client.results import ClientError, Closed, Event, OutcomeUnknown, refusal
+from causerie.client.results import ClientError, Closed, Event, NotSent, OutcomeUnknown, refusal
 from causerie.errors import GOODBYES, Refused
 from causerie.model import token
-
-LONGEST_FRAME = 16 * 1024
-"""Bytes of one JSON object that a server reads (docs/protocol.md); a longer one is answered without its
-id."""
+from causerie.wire.framing import MAX_LINE
 
 ANSWER_LIMIT = 60.0
 """Seconds without an answer after which a connection is taken for broken, however lively it looks."""
@@ -108,15 +105,16 @@ class Core:
     # -- what the user asks --------------------------------------------------------------------------------
 
     def request(self, lane: str, *, repeatable: bool = True, internal: bool = False, **op: Any) -> int:
-        """Queue an op in a lane and return its id. Raises `Refused` for what no server would read."""
+        """Queue an op in a lane and return its id. Raises `NotSent` for what no server would read."""
         self._last_id += 1
         op = {"op": op.pop("op"), "id": self._last_id, **op}
         try:
             frame = self._encode(op)
         except UnicodeEncodeError:
-            raise Refused("bad_request", "this is no text: it holds half of a character") from None
-        if len(frame) > LONGEST_FRAME:
-            raise Refused("too_long", f"{len(frame)} bytes; at most {LONGEST_FRAME} can be sent at once")
+            raise NotSent("bad_request", "this is no text: it holds half of a character") from None
+        if len(frame) > MAX_LINE:
+            # A server skips such a line and cannot say which one it was.
+            raise NotSent("too_long", f"{len(frame)} bytes; at most {MAX_LINE} can be sent at once")
         found = self.lane(lane)
         found.add(Request(self._last_id, op, frame, repeatable=repeatable, internal=internal))
         self._lane_of[self._last_id] = found
@@ -262,12 +260,12 @@ class Core:
         self._restore()
 
     def _restore(self) -> None:
-        """Make the session what it was before the break: in its rooms, with the same one as the current."""
+        """Bring a session that was lost, or lost its rooms, back to where it was."""
         for room in self._rooms_to_rejoin:
-            if room not in self.positions:
+            if room == self._current_room:
+                self.request(INTERNAL_LANE, internal=True, op="command", line=f"!join {room}")
+            elif room not in self.positions:
                 self.request(INTERNAL_LANE, internal=True, op="join", room=room)
-        if self._current_room is not None:
-            self.request(INTERNAL_LANE, internal=True, op="command", line=f"!join {self._current_room}")
 
     def _on_message(self, event: Event) -> None:
         log, seq, mid = event["in"], event["seq"], event.get("mid", "")
@@ -362,10 +360,10 @@ class Core:
         self._answers.append(Answer(request.id, event, error))
 
     def _on_restored(self, request: Request, event: Event) -> None:
-        if request.op["op"] == "join":
-            self._rooms_to_rejoin.pop(request.op["room"], None)
-            if event["ev"] == "error":
-                self._events.append({"ev": "left", "in": request.op["room"], "code": event["code"]})
+        room = request.op.get("room") or request.op["line"].split()[1]
+        self._rooms_to_rejoin.pop(room, None)
+        if event["ev"] == "error":
+            self._events.append({"ev": "left", "in": room, "code": event["code"]})
 
     def _learn(self, op: dict[str, Any], data: Any) -> None:
         """What the answer to our own op says about the session."""

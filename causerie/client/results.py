@@ -54,6 +54,10 @@ class ClientError(Exception):
     """Whatever the client raises on its own account."""
 
 
+class NotSent(Refused):
+    """Refused by the client itself: no server would read it, so none was asked."""
+
+
 class OutcomeUnknown(ClientError):
     """It was sent, no answer came, and asking again could do it twice: it may have happened or not."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Sequence
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -91,12 +90,9 @@ class TcpTransport:
                 return []
 
     async def close(self) -> None:
-        """Close the socket."""
+        """Close the socket; a peer that does not read has a second for what is still on its way."""
         self._writer.close()
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(1):
-                await self._writer.wait_closed()
-        self._writer.transport.abort()
+        asyncio.get_running_loop().call_later(1.0, self._writer.transport.abort)
 
 
 class WebSocketTransport:

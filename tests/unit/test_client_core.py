@@ -266,7 +266,7 @@ class TestPositions:
         )
         assert [(op["op"], op["room"]) for op in sent(core)] == [("join", "#dev")]
 
-    def test_the_current_room_is_current_again_after_a_break(self, core: Core) -> None:
+    def test_the_current_room_is_current_again_in_a_new_session(self, core: Core) -> None:
         """Promise 7: "Its current room is the last one joined by `!join`"."""
         greeted(core)
         join = core.command("!join #dev")
@@ -274,8 +274,11 @@ class TestPositions:
         data = {"room": "#dev", "epoch": "d", "seq": 0, "members": []}
         core.receive(frame(ev="result", re=join, text=[], data=data), 0.0)
         core.disconnected()
+        hello = json.loads(core.connected())
+        core.receive(frame(ev="error", re=hello["id"], code="bad_cookie", text="expired"), 0.0)
+        core.disconnected()
         topic = core.command("!topic new")
-        greeted(core, rooms={**ROOMS, "#dev": {"epoch": "d", "seq": 0, "recovered": True}})
+        greeted(core)
         (first,) = sent(core)
         assert first["line"] == "!join #dev"
         core.receive(frame(ev="result", re=first["id"], text=[], data=data), 0.0)
