@@ -79,16 +79,13 @@ class Service:
         """The people of a room or of the chat, by nick, and whether there are more."""
         if room is not None:
             await self.room(room)
-            members = await self.store.rooms.members(room)
+            found: Sequence[Member | SessionInfo] = await self.store.rooms.members(room)
+            more = len(found) > MOST_LISTED
         else:
-            members, cursor = [], None
-            while len(members) <= MOST_LISTED:
-                page, cursor = await self.store.sessions.page(cursor=cursor, limit=MOST_LISTED)
-                members += [Member(info.nick, info.state, info.flags) for info in page]
-                if cursor is None:
-                    break
-        members.sort(key=lambda member: member.nick)
-        return members[:MOST_LISTED], len(members) > MOST_LISTED
+            found, cursor = await self.store.sessions.page(limit=MOST_LISTED)
+            more = cursor is not None
+        people = [Member(one.nick, one.state, shown_flags(one.flags)) for one in found[:MOST_LISTED]]
+        return sorted(people, key=lambda one: one.nick), more
 
     async def rooms(self, cursor: str | None, limit: int) -> tuple[list[RoomInfo], str | None]:
         """The rooms, a page."""
@@ -410,6 +407,11 @@ class Service:
         room: str | None = None,
     ) -> None:
         await self.store.control.audit(actor.name, what, whom, why, until, room or "")
+
+
+def shown_flags(flags: Sequence[str]) -> list[str]:
+    """The flags that lists show; who is an admin or a moderator is told by `!whois` and to operators."""
+    return [flag for flag in flags if flag in {"suspended", "dead"}]
 
 
 def _short(text: str, what: str) -> str:

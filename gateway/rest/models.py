@@ -42,6 +42,12 @@ Body = Annotated[
 State = Literal["online", "away", "crashed"]
 
 Cursor = Annotated[str | None, Query(description="`next` of the page before", max_length=200)]
+SessionCursor = Annotated[
+    str | None, Query(description="`next` of the page before", pattern=r"^[0-9]{1,2}\.[A-Za-z0-9_-]{0,64}$")
+]
+AuditId = Annotated[
+    str | None, Query(description="only lines older than this id", pattern=r"^[0-9]{1,15}(-[0-9]{1,15})?$")
+]
 Limit = Annotated[int, Query(ge=1, le=1000)]
 
 Item = TypeVar("Item")
@@ -60,7 +66,7 @@ class SessionItem(BaseModel):
     session: str = Field(validation_alias="sid")
     nick: str
     state: State
-    flags: list[str]
+    flags: list[str] = Field(description="`suspended`, `dead`, `admin`")
     since: float = Field(description="when it came into this state")
     created: float
     address: str

@@ -1,14 +1,14 @@
 """`/announce`, `/shutdown`, `/audit`."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter
 
 from gateway.rest.deps import Operator, TheService
 from gateway.rest.models import (
     Announced,
+    AuditId,
     AuditItem,
-    Cursor,
     Limit,
     NewAnnouncement,
     NewShutdown,
@@ -37,8 +37,8 @@ async def shutdown(service: TheService, actor: Operator, new: NewShutdown | None
 async def read_audit(
     service: TheService,
     actor: Operator,
-    before: Annotated[str | None, Query(description="only lines older than this id", max_length=64)] = None,
-    cursor: Cursor = None,
+    before: AuditId = None,
+    cursor: AuditId = None,
     limit: Limit = 100,
 ) -> dict[str, Any]:
     """Who did what to whom, the newest first; `next` is the `before` (or `cursor`) of the older lines."""

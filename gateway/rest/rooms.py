@@ -1,8 +1,8 @@
 """`/rooms`: what is talked about where. A room in a path is written `%23lobby`."""
 
-import json
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Header, Query
 
 from causerie.errors import Refused
@@ -43,7 +43,7 @@ async def read_messages(
     """The newest messages, in rising seq; `next` is the `before` (or `cursor`) of the older ones."""
     if cursor is not None:
         before = _seq(cursor)
-    messages = [json.loads(raw) for raw in await service.room_messages(actor, room, before, limit)]
+    messages = [msgspec.json.decode(raw) for raw in await service.room_messages(actor, room, before, limit)]
     lowest = messages[0]["seq"] if messages else 1
     return {"items": messages, "next": str(lowest) if lowest > 1 else None}
 

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from gateway.rest.deps import Operator, TheService
-from gateway.rest.models import Cursor, Limit, Nick, Page, SessionItem, State
+from gateway.rest.models import Limit, Nick, Page, SessionCursor, SessionItem, State
 from gateway.rest.problem import responses
 
 router = APIRouter(prefix="/sessions", tags=["sessions"])
@@ -18,7 +18,7 @@ async def list_sessions(
     *,
     state: Annotated[State | None, Query()] = None,
     nick: Annotated[Nick | None, Query()] = None,
-    cursor: Cursor = None,
+    cursor: SessionCursor = None,
     limit: Limit = 100,
 ) -> dict[str, Any]:
     """All sessions, or those in one state, or the one with that nick."""
