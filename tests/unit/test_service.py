@@ -1,11 +1,13 @@
 """The service on a real store: who may do what, what is written down, what others get to see."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 
 from causerie.commands import Actor, Reply, parse
 from causerie.commands.table import Call, Say
@@ -298,9 +300,19 @@ async def test_admin_by_token(bench: Bench) -> None:
     assert (await bench.type(await bench.person(), f"!admin {TOKEN}")).admin is True
 
 
-async def test_guesses_side_by_side_are_counted(bench: Bench) -> None:
-    import asyncio
+async def test_an_earlier_token_makes_no_admin(bench: Bench) -> None:
+    boss = await _admin(bench)
+    assert boss.session is not None
+    changed = bench.service.settings.model_copy(update={"admin_token": SecretStr("another-token")})
+    for settings, admin in ((bench.service.settings, True), (changed, False)):
+        back = (await bench.store.sessions.attach(boss.session.sid, "", "g-other", "192.0.2.7")).session
+        await Service(bench.store, settings).rights.confirm(back)
+        assert back.admin is admin
+    again = (await bench.store.sessions.attach(boss.session.sid, "", "g-other", "192.0.2.7")).session
+    assert again.admin is False
 
+
+async def test_guesses_side_by_side_are_counted(bench: Bench) -> None:
     guesses = [bench.service.rights.check_token(f"wrong-{n}", "192.0.2.98") for n in range(20)]
     answers = await asyncio.gather(*guesses, return_exceptions=True)
     assert sum(answer is False for answer in answers) == 5
