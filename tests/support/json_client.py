@@ -7,7 +7,7 @@ import json
 import secrets
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, Self
 
 import websockets
@@ -182,6 +182,25 @@ class JsonClient:
     def next_id(self) -> int:
         """The next id of this client."""
         return next(self._ids)
+
+    def next_ids(self, count: int) -> range:
+        """The next `count` ids, which no later op of this client will use."""
+        first = self.next_id()
+        self._ids = itertools.count(first + count)
+        return range(first, first + count)
+
+    def sends(self, to: str | list[str], bodies: Iterable[str]) -> list[Event]:
+        """Ops that send these bodies, for `push_all`."""
+        texts = list(bodies)
+        ids = self.next_ids(len(texts))
+        return [
+            {"op": "send", "id": number, "to": to, "body": body}
+            for number, body in zip(ids, texts, strict=True)
+        ]
+
+    async def answers(self, ops: list[Event], patience: float = PATIENCE) -> list[Event]:
+        """The answers to these ops, in their order."""
+        return [await self.answer(op["id"], patience) for op in ops]
 
     async def push(self, message: Event) -> None:
         """Send exactly this object, and note it in the ledger."""

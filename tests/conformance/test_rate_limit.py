@@ -1,0 +1,94 @@
+"""PROTOCOL.md: “`--rate-limit` (10 messages a second a session, each recipient counted, a burst of twice
+that)”.
+"""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import Chat, JsonClient, People, Store
+from tests.support.json_client import Event
+
+
+@pytest.fixture(scope="module")
+def limited_chat(store: Store) -> Iterator[Chat]:
+    """Five a second, so a burst of ten."""
+    with Chat(store, gateways=2, rate_limit=5) as chat:
+        yield chat
+
+
+@pytest.fixture
+def chat(limited_chat: Chat) -> Chat:
+    return limited_chat
+
+
+async def _burst(who: JsonClient, count: int, to: str | list[str]) -> list[Event]:
+    ops = who.sends(to, (f"b{n}" for n in range(count)))
+    await who.push_all(ops)
+    return await who.answers(ops)
+
+
+async def test_burst_then_rate_limited(people: People) -> None:
+    """A burst of twice the rate is taken; then `rate_limited` “(with `retry_after`)”."""
+    alice = await people.enter("alice")
+    answers = await _burst(alice, 40, to="#lobby")
+    taken = [answer for answer in answers if answer["ev"] == "ack"]
+    refused = [answer for answer in answers if answer["ev"] == "error"]
+    assert all(answer["ev"] == "ack" for answer in answers[:10]), answers[:10]
+    assert 10 <= len(taken) <= 20
+    assert {answer["code"] for answer in refused} == {"rate_limited"}
+    assert all(0 < float(answer["retry_after"]) <= 10 for answer in refused)
+    assert not alice.closed
+
+
+async def test_refused_id_may_be_used_again(people: People) -> None:
+    """“A send answered by an error used up no id”: after `retry_after` the same op is taken."""
+    alice = await people.enter("alice")
+    number = 10**15
+    while True:
+        number += 1
+        answer = await alice.ask("send", id=number, to="#lobby", body=f"b{number}")
+        if answer["ev"] == "error":
+            break
+    for _ in range(5):
+        # The server says how long to wait, so this wait is part of the contract.
+        await asyncio.sleep(float(answer["retry_after"]))
+        answer = await alice.ask("send", id=number, to="#lobby", body="another body")
+        if answer["ev"] == "ack":
+            break
+    assert answer["ev"] == "ack"
+    assert not answer.get("duplicate")
+
+
+async def test_each_recipient_is_counted(people: People) -> None:
+    """“each recipient counted”: two messages to five people are a burst of ten."""
+    alice = await people.enter("alice")
+    crowd = [f"@{(await people.enter('one')).nick}" for _ in range(5)]
+    answers = await _burst(alice, 6, to=crowd)
+    assert [answer["ev"] for answer in answers[:2]] == ["ack", "ack"]
+    assert answers[3]["ev"] == "error"
+    assert answers[3]["code"] == "rate_limited"
+
+
+async def test_limit_is_the_session_s(people: People) -> None:
+    """“a second a session”: two devices, or another gateway, have no more together."""
+    phone = await people.enter("alice", 0, device="phone")
+    laptop = await people.back(phone, 0, device="laptop", resume={})
+    answers = [*(await _burst(phone, 20, to="#lobby")), *(await _burst(laptop, 20, to="#lobby"))]
+    assert sum(answer["ev"] == "ack" for answer in answers) <= 25
+
+
+async def test_others_are_not_limited_by_it(people: People) -> None:
+    """The limit of one is no limit of another."""
+    alice, bob = await people.enter("alice"), await people.enter("bob")
+    await _burst(alice, 40, to="#lobby")
+    assert all(answer["ev"] == "ack" for answer in await _burst(bob, 10, to="#lobby"))
+
+
+async def test_typed_lines_are_counted_too(people: People) -> None:
+    """A command that posts is a send; a text client is told `! rate_limited: ...`."""
+    typist = await people.text("typist")
+    for number in range(40):
+        await typist.send(f"line {number}")
+    await typist.expect(r"! rate_limited: .*")
