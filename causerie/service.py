@@ -92,7 +92,9 @@ class Service:
         return await self.store.rooms.page(cursor, limit)
 
     async def room(self, room: str) -> RoomInfo:
-        """One room (`no_such_room`)."""
+        """One room (`no_such_room`); #lobby is there before anybody is."""
+        if room == names.LOBBY:
+            await self.store.logs.head(room)
         info = await self.store.rooms.info(room)
         if info is None:
             raise Refused("no_such_room", f"there is no room {room}")

@@ -44,7 +44,12 @@ class Node(Protocol):
 def create_app(node: Node) -> FastAPI:
     """The REST API of a gateway."""
     app = FastAPI(
-        title="Causerie", version=__version__, description=DESCRIPTION, docs_url=None, redoc_url=None
+        title="Causerie",
+        version=__version__,
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
     )
     app.state.node = node
     api = APIRouter(prefix="/api/v1", dependencies=[Security(bearer)], responses=problem.RESPONSES)

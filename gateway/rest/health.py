@@ -33,12 +33,14 @@ class Readiness(BaseModel):
     reason: str | None = None
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get("/healthz", response_model=Health, summary="Whether the process runs")
 async def healthz() -> Health:
     """Answer."""
     return Health()
 
 
+@router.head("/readyz", include_in_schema=False)
 @router.get(
     "/readyz",
     response_model=Readiness,

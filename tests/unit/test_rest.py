@@ -174,7 +174,9 @@ async def test_a_request_is_bounded(api: Api) -> None:
 
 async def test_problems_of_http(api: Api) -> None:
     await api.problem(404, "GET", "/nowhere")
-    assert "detail" not in await api.problem(405, "PUT", "/bans", {})
+    await api.problem(404, "GET", "/audit/")
+    assert "detail" not in await api.problem(405, "PUT", "/audit", {})
+    assert (await api.call("PUT", "/api/v1/audit")).headers["allow"] == "GET"
     response = await api.call("GET", "/nowhere")
     assert response.headers["content-type"] == "application/problem+json"
     await api.problem(422, "POST", "/bans", {})
@@ -292,6 +294,11 @@ async def test_messages(api: Api) -> None:
     assert older["next"] is None
     same = await api.get("/rooms/%23lobby/messages", params={"limit": 3, "cursor": page["next"]})
     assert same == older
+
+
+async def test_the_lobby_is_there_before_anybody(api: Api) -> None:
+    assert (await api.get("/rooms/%23lobby"))["people"] == []
+    assert (await api.call("POST", "/api/v1/rooms/%23lobby/messages", {"body": "first"})).json()["seq"] == 1
 
 
 async def test_message_under_a_key(api: Api) -> None:
@@ -447,7 +454,8 @@ async def test_docs_need_nothing_from_elsewhere(api: Api) -> None:
 
 
 async def test_health(api: Api) -> None:
-    assert (await api.call("GET", "/healthz", token=None)).status_code == 200
+    for method in ("GET", "HEAD"):
+        assert (await api.call(method, "/healthz", token=None)).status_code == 200
     ready = await api.call("GET", "/readyz", token=None)
     assert (ready.status_code, ready.json()["ready"]) == (200, True)
     api.node.ready = False
