@@ -68,22 +68,31 @@ class Peer:
         )
 
     async def ack(self, op: Op, seq: int) -> None:
-        await self.write(ev="ack", re=op["id"], in_=op["to"], seq=seq)
+        await self.write(ev="ack", re=op["id"], in_=log_of(op), seq=seq)
+
+    async def part_from(self, op: Op) -> None:
+        """Answer a `quit`."""
+        await self.write(ev="result", re=op["id"], text=["bye"], data={})
+        await self.write(ev="bye", code="quit", text="bye")
 
     async def serve(self, seq: int = 0) -> None:
-        """Acknowledge every send, echo it, and see the client off when it quits."""
-        while True:
-            op = await self.read()
+        """Acknowledge every send, echo it, and see the client off when it quits; `seq` is the lobby's head."""
+        seqs = {"#lobby": seq}
+        while (op := await self.read())["op"] != "quit":
             if op["op"] == "send":
-                seq += 1
-                await self.message(seq, op["body"], sender="ann", log=op["to"])
-                await self.ack(op, seq)
-            elif op["op"] == "quit":
-                await self.write(ev="result", re=op["id"], text=["bye"], data={})
-                await self.write(ev="bye", code="quit", text="bye")
-                return
+                log = log_of(op)
+                seqs[log] = seqs.get(log, 0) + 1
+                more = {} if log != "@" else {"to": ["somebody"]}
+                await self.message(seqs[log], op["body"], sender="ann", log=log, **more)
+                await self.ack(op, seqs[log])
             else:
                 await self.write(ev="result", re=op["id"], text=[f"did {op.get('line', op['op'])}"], data={})
+        await self.part_from(op)
+
+
+def log_of(op: Op) -> str:
+    """Where a send is numbered."""
+    return op["to"] if isinstance(op["to"], str) and op["to"].startswith("#") else "@"
 
 
 Script = Callable[[Peer], Awaitable[None]]
