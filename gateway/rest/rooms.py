@@ -36,7 +36,7 @@ async def read_messages(
     actor: Operator,
     room: RoomName,
     *,
-    before: Annotated[int | None, Query(description="only messages with a lower seq")] = None,
+    before: Annotated[int | None, Query(ge=0, le=2**53, description="only messages with a lower seq")] = None,
     cursor: Cursor = None,
     limit: Limit = 100,
 ) -> dict[str, Any]:

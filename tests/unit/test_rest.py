@@ -183,6 +183,28 @@ async def test_problems_of_http(api: Api) -> None:
     await api.problem(422, "POST", "/bans", content=b"{no json", headers={"Content-Type": "application/json"})
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[" * 60_000,
+        b'{"nick":"\\ud800","reason":"x"}',
+        b'{"nick":"bob","reason":"\\ud800"}',
+        b'{"nick":"bob","duration":"\\ud800"}',
+        b'{"nick":"bob","duration":NaN}',
+        b'{"nick":"bob","duration":1e999}',
+        b'{"nick":"bob","duration":1' + b"0" * 6000 + b"}",
+        b"\xff\xfe\xfd",
+        b"",
+    ],
+)
+async def test_junk_is_a_problem_of_who_sends_it(api: Api, content: bytes) -> None:
+    response = await api.call(
+        "POST", "/api/v1/suspensions", content=content, headers={"Content-Type": "application/json"}
+    )
+    assert response.status_code in {400, 422}, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+
+
 async def test_a_bug_shows_nothing_of_itself(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     async def broken() -> None:
         raise RuntimeError("a detail")
