@@ -58,8 +58,6 @@ async def test_the_end_of_input_sends_everything_says_goodbye_and_exits_0() -> N
     ]
     assert [op["line"] for op in ops if op["op"] == "command"] == ["!list"]
     assert ops[-2].get("body") == "last without an end", "it was typed after the command"
-        "what follows a command comes after it"
-    )
     assert ops[-1]["op"] == "quit"
     lines = done.stdout.splitlines()
     assert lines[0] == "* you are ann, in #lobby"
