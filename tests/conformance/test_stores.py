@@ -1,0 +1,142 @@
+"""PROTOCOL.md: `--redis-url` with `redis+cluster://` and `redis+sentinel://`, on real servers of these kinds."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import Chat, People, Process, Store, eventually
+from tests.support.store import free_port, valkey_binary
+from tests.support.timing import PATIENCE
+
+
+@pytest.fixture(scope="module")
+def cluster_url() -> Iterator[str]:
+    """A cluster of one node, which refuses a script that touches two slots as a big one does."""
+    with Store(cluster_enabled="yes", cluster_port=free_port()) as store:
+        with store.client() as redis:
+            redis.execute_command("CLUSTER ADDSLOTSRANGE 0 16383")
+            deadline = time.monotonic() + PATIENCE
+            while "cluster_state:ok" not in str(redis.execute_command("CLUSTER INFO")):
+                assert time.monotonic() < deadline, "the cluster does not come up"
+                time.sleep(0.05)
+        yield f"redis+cluster://127.0.0.1:{store.port}"
+
+
+@pytest.fixture(scope="module")
+def sentinel_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """One master and one sentinel that watches it."""
+    with Store() as store:
+        port = free_port()
+        path: Path = tmp_path_factory.mktemp("sentinel") / "sentinel.conf"
+        path.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor talk 127.0.0.1 {store.port} 1\n")
+        with Process([valkey_binary(), str(path), "--sentinel"], name="sentinel"):
+            yield f"redis+sentinel://127.0.0.1:{port}/talk"
+
+
+@pytest.fixture(params=["cluster_url", "sentinel_url"])
+async def people(request: pytest.FixtureRequest, store: Store) -> AsyncIterator[People]:
+    url: str = request.getfixturevalue(request.param)
+    with Chat(store, gateways=2, workers=1, redis_url=url) as chat:
+        async with People(chat) as opened:
+            yield opened
+
+
+async def test_a_chat_on_it(people: People) -> None:
+    """“`redis+sentinel://host:port,host:port/master-name`, `redis+cluster://host:port,...`”: all families of
+    operations work, over two gateways.
+    """
+    rooms = [people.room() for _ in range(3)]
+    alice, bob = await people.enter("alice", 0), await people.enter("bob", 1)
+    text = await people.text("text", 1, room=rooms[0])
+    for room in rooms:
+        await alice.command(f"!join {room}")
+        await bob.join(room)
+        await alice.say(room, f"hi {room}")
+        assert (await bob.message(f"hi {room}"))["seq"] == 1
+    await text.expect(rf"\[{rooms[0]}\] {alice.nick}: hi {rooms[0]}")
+    await alice.say([f"@{bob.nick}", f"@{text.nick}"], "psst")
+    await bob.message("psst")
+    await text.expect(rf"\[@\] {alice.nick} -> {bob.nick}, {text.nick}: psst")
+    new = people.nick("robert")
+    await bob.command(f"!nick {new}")
+    listed = (await alice.command("!list"))["data"]["sessions"]
+    assert {alice.nick, new, text.nick} <= {entry["nick"] for entry in listed}
+    resume = bob.positions()
+    await bob.hang_up()
+    await alice.say(rooms[1], "missed")
+    again = await people.back(bob, 0, resume=resume)
+    await again.message("missed")
+    rest = people.rest(1)
+    await rest.post("/suspensions", {"nick": new, "duration": "10m"})
+    for room in rooms:
+        await again.refused("suspended", "send", to=room, body="x")
+    await rest.post("/forgive", {"nick": new})
+    await again.say(rooms[2], "free")
+    await rest.post("/bans", {"subject": new})
+    await again.ended("banned")
+    assert [item["subject"] for item in await rest.items("/bans")] == [new]
+    assert len(await rest.items("/audit")) == 3
+
+
+async def test_failover_by_sentinel_loses_nothing_told(tmp_path: Path) -> None:
+    """“redis+sentinel” is for failover: after one, the chat goes on by itself on the replica."""
+    with Store() as master, Store(replicaof=f"127.0.0.1 {master.port}") as replica:
+        port = free_port()
+        conf = tmp_path / "sentinel.conf"
+        conf.write_text(
+            f"port {port}\nbind 127.0.0.1\nsentinel monitor talk 127.0.0.1 {master.port} 1\n"
+            "sentinel down-after-milliseconds talk 500\nsentinel failover-timeout talk 3000\n"
+        )
+        with Process([valkey_binary(), str(conf), "--sentinel"], name="sentinel"):
+            await _replica_known(port)
+            with Chat(
+                master, gateways=2, workers=1, redis_url=f"redis+sentinel://127.0.0.1:{port}/talk"
+            ) as chat:
+                async with People(chat) as people:
+                    room = people.room()
+                    alice = await people.enter("alice", 0, room=room)
+                    bob = await people.enter("bob", 1, room=room)
+                    await alice.say(room, "before")
+                    await bob.message("before")
+                    await _caught_up(master, replica)
+                    master.kill()
+                    number = alice.next_id()
+
+                    async def taken() -> bool:
+                        answer = await alice.ask("send", id=number, to=room, body="after", patience=30)
+                        return bool(answer["ev"] == "ack")
+
+                    await eventually(taken, "a send after the failover", 40)
+                    assert (await bob.message("after", patience=30))["seq"] == 2
+                    assert not alice.seen("reset")
+                    assert not bob.seen("reset")
+
+
+async def _replica_known(port: int) -> None:
+    """Until the sentinel has found the replica."""
+    import redis
+
+    with redis.Redis(port=port, decode_responses=True) as sentinel:
+
+        async def known() -> bool:
+            try:
+                found = await asyncio.to_thread(sentinel.execute_command, "SENTINEL REPLICAS talk")
+            except redis.RedisError:
+                return False
+            return bool(found)
+
+        await eventually(known, "the sentinel's replica", 30)
+
+
+async def _caught_up(master: Store, replica: Store) -> None:
+    """Until the replica has all that the master has."""
+
+    async def same() -> bool:
+        with master.client() as one, replica.client() as other:
+            ours, theirs = one.info("replication"), other.info("replication")
+            return bool(ours["master_repl_offset"] <= theirs["slave_repl_offset"])
+
+    await eventually(same, "the replica's copy")
