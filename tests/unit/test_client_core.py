@@ -335,6 +335,16 @@ class TestSends:
         assert sent(core, 0.51) == [], "it paces itself"
         assert [op["id"] for op in sent(core, 1.1)] == ids[1:2]
 
+    def test_what_was_refused_goes_before_what_never_went(self) -> None:
+        core = Core("ann", first_id=1, window=1)
+        greeted(core)
+        ids = [core.send("#lobby", str(n)) for n in range(3)]
+        assert [op["id"] for op in sent(core)] == ids[:1]
+        core.receive(frame(ev="error", re=ids[0], code="unavailable", text="x", retry_after=1.0), 0.0)
+        for seq, each in enumerate(ids, 1):
+            assert [op["id"] for op in sent(core, 1.0)] == [each]
+            core.receive(frame(ev="ack", re=each, **{"in": "#lobby"}, seq=seq), 1.0)
+
     def test_another_lane_does_not_wait(self, core: Core) -> None:
         greeted(core)
         held = core.send("#lobby", "x")
