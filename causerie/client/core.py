@@ -295,6 +295,10 @@ class Core:
             self.nick = event["to"]
         elif mine and event.get("state") == "gone":
             self._left(event["in"])
+        elif mine and event.get("state") == "online" and event["in"] not in self.positions:
+            # Another device of ours joined. Joining again changes nothing and tells where the room stands;
+            # without that, a break before its first message would pass over it.
+            self.request(INTERNAL_LANE, internal=True, op="join", room=event["in"])
         self._events.append(event)
 
     def _on_reset(self, event: Event) -> None:
@@ -361,8 +365,9 @@ class Core:
 
     def _on_restored(self, request: Request, event: Event) -> None:
         room = request.op.get("room") or request.op["line"].split()[1]
+        wanted = room in self._rooms_to_rejoin
         self._rooms_to_rejoin.pop(room, None)
-        if event["ev"] == "error":
+        if event["ev"] == "error" and wanted:
             self._events.append({"ev": "left", "in": room, "code": event["code"]})
 
     def _learn(self, op: dict[str, Any], data: Any) -> None:

@@ -284,6 +284,16 @@ class TestPositions:
         core.receive(frame(ev="result", re=first["id"], text=[], data=data), 0.0)
         assert [op["id"] for op in sent(core)] == [topic]
 
+    def test_a_room_that_another_device_joined_is_followed_from_there(self, core: Core) -> None:
+        """device: "Every device sees everything"."""
+        greeted(core)
+        core.receive(frame(ev="presence", **{"in": "#dev"}, nick="ann", state="online"), 0.0)
+        (join,) = sent(core)
+        data = {"room": "#dev", "epoch": "d", "seq": 4, "members": []}
+        core.receive(frame(ev="result", re=join["id"], text=[], data=data), 0.0)
+        core.disconnected()
+        assert json.loads(core.connected())["resume"]["#dev"] == {"epoch": "d", "seq": 4}
+
     def test_own_renaming_and_leaving(self, core: Core) -> None:
         greeted(core)
         core.receive(frame(ev="presence", **{"in": "#lobby"}, nick="ann", state="renamed", to="eve"), 0.0)
