@@ -105,7 +105,7 @@ def line(text: str) -> str:
 
 
 def printable(text: str) -> str:
-    """The text with control characters shown as `\\x1b`, safe to print on a terminal."""
+    """The text with its control characters spelled out, safe to print on a terminal."""
     return text.translate(_ESCAPED).encode("utf-8", "replace").decode("utf-8")
 
 

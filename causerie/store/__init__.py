@@ -17,7 +17,7 @@ from causerie.store.direct import Direct
 from causerie.store.feed import Feed
 from causerie.store.keys import FORMAT, Keys
 from causerie.store.logs import Logs
-from causerie.store.resp import Connection
+from causerie.store.resp import Connection, Wire
 from causerie.store.rooms import Rooms
 from causerie.store.sanctions import Sanctions
 from causerie.store.scripts import Scripts
@@ -45,14 +45,15 @@ class Store:
 
     @classmethod
     async def open(cls, settings: Settings) -> Store:
-        """Connect. Raises `Unavailable` when nothing answers, `FormatTooNew` for data of a newer Causerie."""
+        """A store that connects by itself: until something answers, and whenever it does not, calls raise `Unavailable`.
+
+        `check_format` comes first.
+        """
         target = Target(str(settings.redis_url))
-        store = cls(await connect(target), target, settings)
-        await store.check_format()
-        return store
+        return cls(await connect(target), target, settings)
 
     async def check_format(self) -> None:
-        """Mark an empty store as ours, refuse a newer one. Raises `FormatTooNew`."""
+        """Mark an empty store as ours, refuse a newer one. Raises `FormatTooNew`, `Unavailable`."""
         found = await self.executor.execute("SET", self.keys.format, FORMAT, "NX", "GET")
         if found is not None and int(found) > FORMAT:
             raise FormatTooNew(f"the store has format {int(found)}; this Causerie knows up to {FORMAT}")
@@ -61,13 +62,23 @@ class Store:
         self,
         on_frame: Callable[[str, bytes], None],
         on_back: Callable[[], None],
-        on_control: Callable[[bytes], None] = lambda data: None,
+        on_control: Callable[[bytes], None] = lambda _: None,
     ) -> Feed:
         """A started feed. Raises `Unavailable`."""
         assert self._target is not None
         feed = Feed(self._target, self.executor, self.keys, on_frame, on_back, on_control)
         await feed.start()
         return feed
+
+    async def dial(self, factory: Callable[[], Wire]) -> Wire:
+        """A connection of one's own, for what blocks or subscribes. Raises OSError, `Unavailable`."""
+        assert self._target is not None
+        return await self._target.dial(factory)
+
+    async def claim_round(self, name: str, period: float) -> bool:
+        """Whether this caller is the one to do something that many would do, once in `period` seconds."""
+        key = f"{self.keys.prefix}round:{name}"
+        return bool(await self.executor.execute("SET", key, 1, "NX", "PX", max(1, int(period * 900))))
 
     @property
     def up(self) -> bool:

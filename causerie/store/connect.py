@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, cast
+from collections.abc import Callable, Sequence
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import redis.exceptions
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.connection import parse_url
+from redis.asyncio.retry import Retry
 from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import NoBackoff
-from redis.asyncio.retry import Retry
 
 from causerie.errors import Unavailable
 from causerie.store.resp import AWAY, Arg, Connection, ReplyError, Wire, pack
-
-Dial = Callable[[Callable[[], Wire]], Awaitable[Wire]]
 
 DEFAULT_PORT = 6379
 KEEPALIVE_S = 5
@@ -190,15 +189,10 @@ def cluster_client(url: str, timeout: float) -> RedisPy:
 
 
 async def connect(target: Target) -> Connection | RedisPy:
-    """An executor for a URL. Raises `Unavailable` when nothing answers the first time."""
+    """An executor for a URL. While nothing answers its calls raise `Unavailable`, and it goes on trying."""
     if target.cluster:
-        client = cluster_client(target.url, target.timeout)
-        await client.execute("PING")
-        return client
-    connection = Connection(cast(Dial, target.dial), timeout=target.timeout)
-    try:
+        return cluster_client(target.url, target.timeout)
+    connection = Connection(target.dial, timeout=target.timeout)
+    with contextlib.suppress(Unavailable):
         await connection.start()
-    except Unavailable:
-        await connection.close()
-        raise
     return connection

@@ -36,7 +36,7 @@ class Feed:
         keys: Keys,
         on_frame: Callable[[str, bytes], None],
         on_back: Callable[[], None],
-        on_control: Callable[[bytes], None] = lambda data: None,
+        on_control: Callable[[bytes], None] = lambda _: None,
     ) -> None:
         self._target, self._executor, self._keys = target, executor, keys
         self._on_frame, self._on_back, self._on_control = on_frame, on_back, on_control
@@ -84,7 +84,7 @@ class Feed:
             if channel in self._logs:
                 return
             if self._wire is None:
-                raise Unavailable()
+                raise Unavailable
             confirmed = self._confirming[channel] = self._loop.create_future()
             self._logs[channel] = log
             self._send("SUBSCRIBE", channel)
@@ -93,7 +93,7 @@ class Feed:
                 await asyncio.shield(confirmed)
         except TimeoutError:
             self._drop()
-            raise Unavailable() from None
+            raise Unavailable from None
 
     def unsubscribe(self, log: str) -> None:
         """Listen no longer. Frames on their way may still arrive."""
@@ -202,5 +202,5 @@ class Feed:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PROBE_S):
                     await self._lost.wait()
-            if self._wire is not None and self._loop.time() - self._seen > 3 * PROBE_S:
+            if self._loop.time() - self._seen > 3 * PROBE_S:
                 self._drop()

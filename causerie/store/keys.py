@@ -15,7 +15,7 @@ stand legibly in them.
 | `{s:sid}:devices` | hash | device -> JSON gen, gateway, connected, since, current room | with the session |
 | `{s:sid}:rooms` | hash | room -> 1 | with the session |
 | `{s:sid}:tell` | hash | room -> version that the room must still hear | struck off |
-| `{s:sid}:pos` | hash | `device\\x00room` -> `epoch seq mid` | with the session |
+| `{s:sid}:pos` | hash | `device NUL room` -> `epoch seq mid` | with the session |
 | `{s:sid}:log`, `:meta`, `:ids:device` | as above | the inbox | with the session |
 | `{s:sid}:pending` | hash | mid -> direct message not yet delivered everywhere | struck off |
 | `{s:sid}:from` | hash | sender sid -> `seq ts` of its last copy here | bounded; with the session |
@@ -29,6 +29,7 @@ stand legibly in them.
 | `audit`, `control` | stream | audit log; notes to gateways | trimmed |
 | `gateways` | zset | gateway -> ms at which it counts as dead | entries removed |
 | `applied` | hash | gateway -> last control id applied | with the gateway's entry |
+| `round:NAME` | string | who does a sweep this time | expires |
 | `format` | string | version of this layout | never |
 """
 

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import hiredis
 
@@ -74,8 +74,7 @@ class Wire(asyncio.Protocol):
         self.transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.WriteTransport)
-        self.transport = transport
+        self.transport = cast(asyncio.WriteTransport, transport)
 
     def data_received(self, data: bytes) -> None:
         reader = self.reader
@@ -83,7 +82,7 @@ class Wire(asyncio.Protocol):
         while (reply := reader.gets()) is not ...:
             self.on_reply(reply)
 
-    def connection_lost(self, exc: Exception | None) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         self.transport = None
         self.on_lost()
 
@@ -117,7 +116,7 @@ class Connection:
 
     async def start(self) -> None:
         """Connect and keep connected from now on. Raises `Unavailable` if the first try fails (and goes on trying)."""
-        first = self._loop.create_future()
+        first: asyncio.Future[None] = self._loop.create_future()
         self._keeper = self._loop.create_task(self._keep(first))
         await first
 

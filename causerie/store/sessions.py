@@ -35,6 +35,19 @@ class Renewed(NamedTuple):
     repair: bool
 
 
+class Claim(NamedTuple):
+    """What a worker finds: `verdict` is late, none, ended, alive, crashed (just now, by this claim) or waiting.
+
+    It is to look again in `again_ms`; so many rooms are still to be told, so many direct messages to be delivered.
+    """
+
+    sid: str
+    verdict: str
+    again_ms: int = 0
+    tell: int = 0
+    pending: int = 0
+
+
 class Sessions:
     """All operations on sessions. Times in seconds unless they say ms."""
 
@@ -291,6 +304,24 @@ class Sessions:
         if not code and changed:
             await self.tell(origin.sid)
 
+    async def due(self, shard: int, limit: int) -> tuple[list[str], int]:
+        """For workers: sessions of a shard to look at now, and the store's clock in ms."""
+        now = await self.now_ms()
+        key = self._keys.due(shard)
+        sids = await self._executor.execute("ZRANGEBYSCORE", key, "-inf", now, "LIMIT", 0, limit)
+        return [text(sid) for sid in sids], now
+
+    async def claim(self, sids: Sequence[str], seen_ms: int, fresh_ms: int) -> list[Claim]:
+        """For workers: decide about sessions whose time has come, if the store was not away since `seen_ms` (its clock)."""
+        names = ("rec", "alive", "devices", "rooms", "tell", "pending")
+        calls = [(self._k(sid, *names), (self._session_ttl_ms, seen_ms, fresh_ms)) for sid in sids]
+        rows = await self._run.many("session_claim", calls)
+        return [Claim(sid, text(row[0]), *map(int, row[1:])) for sid, row in zip(sids, rows, strict=True)]
+
+    async def dismiss(self, sid: str) -> None:
+        """For workers: a session that does not exist needs no further look."""
+        await self._executor.execute("ZREM", self._keys.due(shard_of(sid)), sid)
+
     async def tell(self, sid: str) -> None:
         """Bring what `tell` notes to the rooms, and strike it off. Safe to repeat, by anybody."""
         rec, tell = self._k(sid, "rec", "tell")
@@ -338,7 +369,8 @@ class Sessions:
         self, sid: str, code: str, reason: str, *, spare: Origin | None = None, quietly: bool = False
     ) -> bool:
         """End a session: its writes are refused from now on, its connections (but `spare`) get the goodbye `code`, the rooms
-        hear `gone`, nick and cookie are free. Returns when all that is done; False when it was over before."""
+        hear `gone`, nick and cookie are free. Returns when all that is done; False when it was over before.
+        """
         await self.schedule([(sid, 0)])
         device, gen = (spare.device, spare.gen) if spare else ("", 0)
         channel = "" if quietly else self._keys.of("@" + sid)

@@ -3,9 +3,11 @@
 -- ARGV     1 channel   2 sid   3 seconds to remember its ids ("0": the session ended)   then its devices
 -- RETURNS  members left; -1 when the room is forgotten
 local member = member_of(redis.call('HGET', KEYS[3], ARGV[2]))
-local gone = {'i:' .. ARGV[2], 'm:' .. ARGV[2], 'r:' .. ARGV[2]}
+local gone = {'i:' .. ARGV[2], 'm:' .. ARGV[2]}
 for i = 4, #ARGV do gone[#gone + 1] = 'g:' .. ARGV[2] .. '/' .. ARGV[i] end
-if ARGV[3] == '0' then gone[#gone + 1] = 'o:' .. ARGV[2] end
+if ARGV[3] == '0' then
+  for _, kind in ipairs({'o:', 'r:', 'b:@'}) do gone[#gone + 1] = kind .. ARGV[2] end
+end
 redis.call('HDEL', KEYS[4], unpack(gone))
 for i = 5, #KEYS do
   if ARGV[3] == '0' then redis.call('DEL', KEYS[i]) else redis.call('EXPIRE', KEYS[i], ARGV[3]) end
