@@ -2,6 +2,7 @@
 test_room_moderators.py.
 """
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -294,3 +295,18 @@ async def test_gone_means_the_room_is_left(people: People) -> None:
     again = await alice.join(room)
     assert again["seq"] in (0, 1)
     await alice.say(room, "two")
+
+
+async def test_one_nick_for_two_renames_at_once(people: People) -> None:
+    """“unique ... over the whole chat”: of two that rename at once, on two gateways, one gets it."""
+    crowd = [await people.enter("one", n % 2) for n in range(4)]
+    nick = people.nick("wanted")
+    answers = await asyncio.gather(*(who.ask("command", line=f"!nick {nick}") for who in crowd))
+    assert sorted(answer["ev"] for answer in answers) == ["error"] * 3 + ["result"]
+    (winner,) = [who for who, answer in zip(crowd, answers, strict=True) if answer["ev"] == "result"]
+    await winner.say("#lobby", f"I am {nick}")
+    assert (await winner.message(f"I am {nick}"))["from"] == nick
+    for who in crowd:
+        if who is not winner:
+            await who.say("#lobby", "I am who I was")
+            assert (await who.message("I am who I was", from_=who.nick))["from"] == who.nick

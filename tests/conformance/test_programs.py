@@ -2,27 +2,54 @@
 `chat` and `admin`.
 """
 
+import asyncio
 import json
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
-
-import pytest
 
 from tests.support import Chat, Gateway, People, Process, Store, Worker, new_word, run_program
 from tests.support.chat import ADMIN_TOKEN
 from tests.support.processes import causerie_script
 from tests.support.store import free_port
 
-PROGRAMS = [
-    [sys.executable, "-m", "gateway"],
-    [sys.executable, "-m", "worker"],
-    [causerie_script(), "gateway"],
-    [causerie_script(), "worker"],
-    [causerie_script(), "serve"],
+GATEWAY = [sys.executable, "-m", "gateway"]
+BAD_SETTINGS = [
+    ["--heartbeat-ttl", "soon"],
+    ["--heartbeat-interval=-1"],
+    ["--http-port", "99999"],
+    ["--tcp-port", "many"],
+    ["--namespace", "Not Allowed"],
+    ["--namespace", "x" * 33],
+    ["--namespace", ""],
+    ["--redis-url", "http://127.0.0.1/"],
+    ["--rate-limit", "fast"],
+    ["--no-such-option"],
+    ["--config", "/no/such/file.toml"],
+    ["surplus"],
 ]
+Ended = subprocess.CompletedProcess[str]
+
+
+async def _run_all(argvs: list[list[str]]) -> list[Ended]:
+    """Run short programs, two at a time."""
+    gate = asyncio.Semaphore(2)
+
+    async def run(argv: list[str]) -> Ended:
+        async with gate:
+            return await run_program(argv)
+
+    return await asyncio.gather(*map(run, argvs))
+
+
+def _check_refused(ended: Ended) -> None:
+    assert ended.returncode == 2, ended
+    assert ended.stdout == ""
+    assert len([line for line in ended.stderr.splitlines() if line.strip()]) == 1, ended
+    assert "Traceback" not in ended.stderr
 
 
 # The `ready` line.
@@ -71,61 +98,38 @@ async def test_fixed_port(store: Store) -> None:
 # Exit status.
 
 
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        ["--heartbeat-ttl", "soon"],
-        ["--heartbeat-interval=-1"],
-        ["--http-port", "99999"],
-        ["--tcp-port", "many"],
-        ["--namespace", "Not Allowed"],
-        ["--namespace", "x" * 33],
-        ["--namespace", ""],
-        ["--redis-url", "http://127.0.0.1/"],
-        ["--rate-limit", "fast"],
-        ["--no-such-option"],
-        ["--config", "/no/such/file.toml"],
-        ["surplus"],
-    ],
-)
-async def test_bad_settings_exit_2_with_one_line(wrong: list[str]) -> None:
+async def test_bad_settings_exit_2_with_one_line() -> None:
     """“Exit status: ... 2 for bad arguments or settings (one clear line on standard error, no traceback)”."""
-    ended = await run_program([sys.executable, "-m", "gateway", *wrong])
-    assert ended.returncode == 2, ended
-    assert ended.stdout == ""
-    lines = [line for line in ended.stderr.splitlines() if line.strip()]
-    assert len(lines) == 1, ended.stderr
-    assert "Traceback" not in ended.stderr
+    for ended in await _run_all([[*GATEWAY, *wrong] for wrong in BAD_SETTINGS]):
+        _check_refused(ended)
 
 
-@pytest.mark.parametrize("argv", PROGRAMS, ids=lambda argv: " ".join(Path(part).name for part in argv))
-async def test_every_program_refuses_bad_settings(argv: list[str]) -> None:
+async def test_every_program_refuses_bad_settings() -> None:
     """The same for every program."""
-    ended = await run_program([*argv, "--session-ttl", "x"])
-    assert ended.returncode == 2, ended
-    assert len(ended.stderr.strip().splitlines()) == 1, ended.stderr
+    programs = [
+        [sys.executable, "-m", "worker"],
+        *([causerie_script(), name] for name in ("gateway", "serve")),
+    ]
+    for ended in await _run_all([[*argv, "--session-ttl", "x"] for argv in programs]):
+        _check_refused(ended)
 
 
-@pytest.mark.parametrize(
-    "argv", [[], ["dance"], ["admin"], ["admin", "dance"], ["chat", "http://x/"], ["chat", "--no"]]
-)
-async def test_wrong_command_lines_exit_2(argv: list[str]) -> None:
+async def test_wrong_command_lines_exit_2() -> None:
     """“2 for bad arguments”: no program, no such program, no action, a URL that is none."""
-    ended = await run_program([causerie_script(), *argv])
-    assert ended.returncode == 2, ended
-    assert "Traceback" not in ended.stderr
+    wrong = [[], ["dance"], ["admin"], ["admin", "dance"], ["chat", "http://x/"], ["chat", "--no"]]
+    for ended in await _run_all([[causerie_script(), *argv] for argv in wrong]):
+        assert ended.returncode == 2, ended
+        assert "Traceback" not in ended.stderr
 
 
 async def test_bad_environment_and_configuration_exit_2() -> None:
     """Bad settings are bad wherever they come from."""
-    ended = await run_program([sys.executable, "-m", "gateway"], env={"CAUSERIE_HEARTBEAT_TTL": "soon"})
-    assert (ended.returncode, len(ended.stderr.strip().splitlines())) == (2, 1), ended
+    _check_refused(await run_program(GATEWAY, env={"CAUSERIE_HEARTBEAT_TTL": "soon"}))
     with tempfile.TemporaryDirectory() as folder:
         for number, text in enumerate(("heartbeat_ttl = ", 'heartbeat_ttl = "soon"', "no_such_setting = 1")):
             path = Path(folder) / f"{number}.toml"
             path.write_text(text)
-            ended = await run_program([sys.executable, "-m", "gateway", "--config", str(path)])
-            assert (ended.returncode, len(ended.stderr.strip().splitlines())) == (2, 1), (text, ended)
+            _check_refused(await run_program([*GATEWAY, "--config", str(path)]))
 
 
 async def test_port_in_use(people: People) -> None:
@@ -141,7 +145,7 @@ async def test_port_in_use(people: People) -> None:
         "--irc-port",
         "0",
     ]
-    ended = await run_program([sys.executable, "-m", "gateway", *argv])
+    ended = await run_program([*GATEWAY, *argv])
     assert ended.returncode == 1, ended
     assert "Traceback" not in ended.stderr
     assert "ready" not in ended.stdout
@@ -149,14 +153,8 @@ async def test_port_in_use(people: People) -> None:
 
 async def test_help_of_programs_exits_0() -> None:
     """`--help` is no error."""
-    for argv in (
-        ["--help"],
-        ["serve", "--help"],
-        ["gateway", "--help"],
-        ["chat", "--help"],
-        ["admin", "--help"],
-    ):
-        ended = await run_program([causerie_script(), *argv])
+    asked = [["--help"], ["serve", "--help"], ["chat", "--help"], ["admin", "--help"]]
+    for ended in await _run_all([[causerie_script(), *argv] for argv in asked]):
         assert ended.returncode == 0, ended
         assert ended.stdout.strip()
 

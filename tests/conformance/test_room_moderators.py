@@ -1,5 +1,7 @@
 """PROTOCOL.md: commands “for a room's moderators, in that room”."""
 
+import asyncio
+
 import pytest
 
 from tests.support import JsonClient, People
@@ -164,3 +166,13 @@ async def test_one_who_is_not_in_the_room(people: People) -> None:
     answer = await owner.ask("command", line=f"!kick {outsider.nick}", want="error")
     assert answer["code"] in {"no_such_nick", "not_joined"}
     await owner.refused("no_such_nick", "command", line=f"!kick {people.nick('nobody')}")
+
+
+async def test_a_room_has_one_creator(people: People) -> None:
+    """“Who creates a room by joining it first is its first moderator”: of many that join at once, one."""
+    room, target = people.room(), await people.enter("target")
+    crowd = [await people.enter("one", n % 2) for n in range(4)]
+    await asyncio.gather(*(who.command(f"!join {room}") for who in crowd))
+    await target.join(room)
+    answers = [await who.ask("command", line=f"!op {who.nick}") for who in crowd]
+    assert sorted(answer["ev"] for answer in answers) == ["error"] * 3 + ["result"]

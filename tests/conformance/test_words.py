@@ -279,6 +279,22 @@ async def test_second_connection_of_a_device_replaces_the_first(people: People) 
     await third.say("#lobby", "still here")
 
 
+async def test_replacement_is_no_absence(people: People) -> None:
+    """`away` is “no connection now”: a device that only moved was never away."""
+    room = people.room()
+    watcher = await people.enter("watcher", 1, room=room)
+    alice = await people.enter("alice", 0, room=room)
+    for gateway in (1, 0, 0):
+        moved = await people.back(alice, gateway, resume={})
+        await alice.ended("replaced")
+        alice = moved
+    await alice.say(room, "moved thrice")
+    await watcher.message("moved thrice")
+    await watcher.caught_up("#lobby")
+    states = {event["state"] for event in watcher.seen("presence", in_=room, nick=alice.nick)}
+    assert states == {"online"}
+
+
 async def test_other_devices_stay_and_see_everything(people: People) -> None:
     """“other devices stay. Every device sees everything”, own messages of the other device too."""
     room = people.room()

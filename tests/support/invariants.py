@@ -5,6 +5,7 @@ sentences, which the client raises where the test would see them.
 """
 
 import json
+import re
 from typing import Any
 
 ERROR_CODES = frozenset(
@@ -19,6 +20,7 @@ ANSWERS = frozenset({"ack", "result", "welcome", "error"})
 EVENTS = ANSWERS | {"message", "presence", "reset", "ping", "bye"}
 
 NUMBER = (int, float)
+CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 FIELDS: dict[str, dict[str, Any]] = {
     "welcome": {
         "re": int,
@@ -144,6 +146,8 @@ class Ledger:
             self._wrong(f"a message before the welcome: {event}")
         if event.get("kind") not in KINDS:
             self._wrong(f"unknown kind: {event}")
+        if CONTROL.search(str(event.get("body"))):
+            self._wrong(f"control characters other than newline and tab: {event}")
         if (room == "@") != isinstance(event.get("to"), list):
             self._wrong(f"`to` stands at direct messages and only there: {event}")
         wanted = self._next.get(room, seq)

@@ -14,9 +14,14 @@ from tests.support.timing import PATIENCE
 FORMS = re.compile(r"\[(#[^\]\s]+|@)\] |\* |! [a-z_]+: |!! (cookie|bye|ping) ", re.ASCII)
 """How each line of the server starts: a message, a notice, an error with its code, a word for programs."""
 
+CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f-\x9f]")
+"""What must never reach a terminal; a tab may."""
+
 
 class TextClient:
-    """One connection. Every line received is kept in `lines`; each must have one of the contract's forms."""
+    """One connection. Every line received is kept in `lines`; each must have one of the contract's forms
+    and no control character.
+    """
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, name: str) -> None:
         self.reader = reader
@@ -148,7 +153,9 @@ class TextClient:
         """Raise lines that have none of the contract's forms."""
         if self.violations:
             found, self.violations = self.violations, []
-            raise AssertionError(f"{self.name}: lines of no known form: {found}\n{self.tail()}")
+            raise AssertionError(
+                f"{self.name}: lines of no known form, or with control characters: {found}\n{self.tail()}"
+            )
 
     def abort(self) -> None:
         """Vanish: reset the connection."""
@@ -184,7 +191,7 @@ class TextClient:
                 if not raw.endswith(b"\n"):
                     return
                 line = raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
-                if not FORMS.match(line + " "):
+                if not FORMS.match(line + " ") or CONTROL.search(line):
                     self.violations.append(line)
                 async with self._news:
                     self.lines.append(line)
