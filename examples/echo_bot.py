@@ -8,6 +8,7 @@ docs/client.md.
 """
 
 import asyncio
+import contextlib
 import sys
 
 from causerie.client import Client
@@ -21,4 +22,5 @@ async def main(urls: list[str]) -> None:
                 await client.reply(message, message.body)
 
 
-asyncio.run(main(sys.argv[1:] or ["ws://127.0.0.1:8080/ws"]))
+with contextlib.suppress(KeyboardInterrupt):
+    asyncio.run(main(sys.argv[1:] or ["ws://127.0.0.1:8080/ws"]))

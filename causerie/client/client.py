@@ -47,10 +47,11 @@ class Client:
 
     `urls` are `ws://host:port/ws`, `wss://...` or `tcp://host:port`; several: the next one is tried when one
     fails. `cookie` brings a session back; `nick` makes a new one (with both: the nick is used if the session
-    is no more). `window` limits the sends under way for each target; with 1, order holds even where the
-    server refuses some for a moment. `patience`: seconds without any server after which the client gives up
-    with `Unreachable`; None: never. `backlog`: events kept for a reader that lags; beyond it the oldest are
-    dropped and a `skipped` event says so.
+    is no more); with the `positions` saved beside it, what came since then follows. `window` limits the sends
+    under way for each target; with 1, order holds even where the server refuses some for a moment.
+    `patience`: seconds without any server after which the client gives up with `Unreachable`; None: never.
+    `backlog`: events kept for a reader that lags; beyond it the oldest are dropped and a `skipped` event says
+    so.
 
     Leaving the `async with` block says goodbye (`quit`), unless `close` has kept the session for another
     time.
@@ -65,6 +66,7 @@ class Client:
         password: str | None = None,
         admin_token: str | None = None,
         cookie: str | None = None,
+        positions: dict[str, dict[str, Any]] | None = None,
         window: int = REMEMBERED,
         patience: float | None = None,
         backlog: int = 20_000,
@@ -79,6 +81,7 @@ class Client:
             password=password,
             admin_token=admin_token,
             cookie=cookie,
+            positions=positions if cookie else None,
             window=min(max(window, 1), REMEMBERED),
         )
         self._patience = patience
@@ -166,6 +169,13 @@ class Client:
     def cookie(self) -> str:
         """The secret that brings the session back, also in another process."""
         return self._core.cookie
+
+    @property
+    def positions(self) -> dict[str, dict[str, Any]]:
+        """What was received of each log; saved beside the cookie, it lets another process go on from
+        there.
+        """
+        return self._core.positions.resume()
 
     @property
     def session(self) -> str:

@@ -69,6 +69,7 @@ class Core:
         password: str | None = None,
         admin_token: str | None = None,
         cookie: str | None = None,
+        positions: dict[str, dict[str, Any]] | None = None,
         window: int = REMEMBERED,
         first_id: int | None = None,
         random: Callable[[], float] = random_module.random,
@@ -79,7 +80,7 @@ class Core:
         self.session = ""
         self.gateway = ""
         self.heartbeat = 10.0
-        self.positions = Positions()
+        self.positions = Positions(positions)
         self.state: Literal["offline", "greeting", "open"] = "offline"
         self.hangup: Hangup | None = None
         self.quitting = False
@@ -246,6 +247,13 @@ class Core:
         self._pongs.append(self._encode({"op": "pong", "n": event["n"]}))
 
     def _on_welcome(self, event: Event) -> None:
+        inbox = event["rooms"][INBOX]
+        if self._own_cookie_unused and event["resumed"] and inbox["seq"]:
+            # A hello whose answer was lost made this session: what came to its inbox since was never seen.
+            self.positions.reset(INBOX, inbox["epoch"], 0)
+            self._own_cookie_unused = False
+            self.hangup = Hangup("there is mail from before the welcome", retry_after=0.0)
+            return
         self.state = "open"
         self._own_cookie_unused = False
         self.nick = event["nick"]

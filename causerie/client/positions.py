@@ -10,6 +10,8 @@ from __future__ import annotations
 import enum
 from typing import Any
 
+import msgspec
+
 from causerie.client.results import Event
 from causerie.model import Position
 
@@ -29,8 +31,8 @@ class Verdict(enum.Enum):
 class Positions:
     """The positions of one session, `"@"` among them."""
 
-    def __init__(self) -> None:
-        self._at: dict[str, Position] = {}
+    def __init__(self, saved: dict[str, dict[str, Any]] | None = None) -> None:
+        self._at = {log: msgspec.convert(claim, _Claim).position for log, claim in (saved or {}).items()}
 
     def __getitem__(self, log: str) -> Position:
         return self._at[log]
@@ -43,7 +45,7 @@ class Positions:
         return [log for log in self._at if log != INBOX]
 
     def resume(self) -> dict[str, dict[str, Any]]:
-        """The `resume` of a `hello`."""
+        """The `resume` of a `hello`, which is also what to save."""
         return {log: _claim(position) for log, position in self._at.items()}
 
     def joined(self, room: str, epoch: str, seq: int) -> None:
@@ -113,6 +115,16 @@ class Positions:
             return []
         self._at[log] = Position(epoch, first - 1)
         return [{"ev": "lost", "in": log, "epoch": epoch, "whole_from": first, "reset": epoch != here.epoch}]
+
+
+class _Claim(msgspec.Struct):
+    epoch: str
+    seq: int
+    mid: str = ""
+
+    @property
+    def position(self) -> Position:
+        return Position(self.epoch, self.seq, self.mid)
 
 
 def _claim(position: Position) -> dict[str, Any]:
