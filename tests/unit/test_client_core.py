@@ -539,8 +539,6 @@ class ModelServer:
                 replay += [self.event(log, each) for each in range(first, len(entries) + 1)]
         welcome = {**WELCOME, "re": hello["id"], "cookie": self.cookie, "resumed": resumed, "rooms": rooms}
         self.down.append(welcome)
-            {**WELCOME, "re": hello["id"], "cookie": self.cookie, "resumed": resumed, "rooms": rooms}
-        )
         self.down.extend(replay)
 
 
