@@ -47,8 +47,8 @@ GOODBYES: Final[dict[str, bool]] = {
 class Refused(Exception):
     """A command that is not done.
 
-    `code` is one of `REFUSALS`; `until` is the end of a sanction in Unix seconds (None: endless, meaningful for
-    `suspended` and `banned` only); `retry_after` is in seconds.
+    `code` is one of `REFUSALS`; `until` is the end of a sanction in Unix seconds (None: endless, meaningful
+    for `suspended` and `banned` only); `retry_after` is in seconds.
     """
 
     def __init__(
@@ -75,7 +75,9 @@ class Unavailable(Refused):
 
 
 class Violation(Refused):
-    """Bytes that are no message of the protocol (`bad_request` or `too_long`); `re` is the op's id if it has one."""
+    """Bytes that are no message of the protocol (`bad_request` or `too_long`); `re` is the op's id if it has
+    one.
+    """
 
     def __init__(self, text: str, *, code: str = "bad_request", re: int | None = None) -> None:
         super().__init__(code, text)

@@ -28,10 +28,11 @@ class Origin(NamedTuple):
 
 
 class Post(NamedTuple):
-    """One message for a room. `origin` None is the system (or an operator's bot): no membership, no sanctions.
+    """One message for a room. `origin` None is the system (or an operator's bot): no membership, no
+    sanctions.
 
-    `extra` holds further JSON members for the event, each with its leading comma. Without an origin, `key` (with any `id`) makes the
-    post repeatable for a day, as an Idempotency-Key does.
+    `extra` holds further JSON members for the event, each with its leading comma. Without an origin, `key`
+    (with any `id`) makes the post repeatable for a day, as an Idempotency-Key does.
     """
 
     origin: Origin | None
@@ -45,7 +46,9 @@ class Post(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """What became of one message: its seq, or why it was not posted. `mid` is the first one's where a `key` was repeated."""
+    """What became of one message: its seq, or why it was not posted. `mid` is the first one's where a `key`
+    was repeated.
+    """
 
     seq: int
     duplicate: bool = False
@@ -62,7 +65,9 @@ class Entry(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """A piece of a log and where the log stood at that moment; `first` is the lowest kept seq (head + 1: none)."""
+    """A piece of a log and where the log stood at that moment; `first` is the lowest kept seq (head + 1:
+    none).
+    """
 
     head: Position
     first: int
@@ -78,7 +83,7 @@ class Probe(NamedTuple):
 
 
 class Member(msgspec.Struct):
-    """A person as lists show it: state `online`, `away` or `crashed`; flags `suspended`, `dead`, `moderator`."""
+    """A person in lists: state `online`, `away` or `crashed`; flags `suspended`, `dead`, `moderator`."""
 
     nick: str
     state: str
@@ -99,12 +104,15 @@ class Session:
 
     @property
     def origin(self) -> Origin:
+        """Who writes, for the store."""
         return Origin(self.sid, self.device, self.gen)
 
 
 @dataclass(slots=True)
 class Attached:
-    """What a device finds when it comes (back). `positions` are those saved for it (text and IRC), `@` included."""
+    """What a device finds when it comes (back). `positions` are those saved for it (text and IRC), `@`
+    included.
+    """
 
     session: Session
     inbox: Position

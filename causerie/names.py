@@ -1,7 +1,7 @@
 """Nicks, rooms, targets and bodies: what may stand in them, decided in one place.
 
-Nicks and rooms follow PRECIS UsernameCaseMapped (RFC 8265, section 3.3), so two spellings that differ in case or
-width are the same name, and the mapped form is the one that is stored and shown.
+Nicks and rooms follow PRECIS UsernameCaseMapped (RFC 8265, section 3.3), so two spellings that differ in case
+or width are the same name, and the mapped form is the one that is stored and shown.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def body(text: str) -> str:
 
 
 def line(text: str) -> str:
-    """A command line, a reason, a topic, a device: one line without control characters. Raises `Violation`."""
+    """A command line, reason, topic or device: one line, no control characters. Raises `Violation`."""
     if _CONTROL.search(text.replace("\t", " ")) or not _encodable(text):
         raise Violation("control characters are not allowed here")
     return text

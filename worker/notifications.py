@@ -1,4 +1,6 @@
-"""The fast way to learn that a heartbeat has expired: keyspace notifications. They may be lost; the sweep is never."""
+"""The fast way to learn that a heartbeat has expired: keyspace notifications. They may be lost; the sweep is
+never.
+"""
 
 from __future__ import annotations
 

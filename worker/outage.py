@@ -1,7 +1,8 @@
 """An outage of the store is no death of its clients.
 
-While the store is away, keys expire that nobody could renew. So after any absence (a lost connection, an answer that took
-long, a store that started a moment ago, a pause of this worker) workers claim nothing for one full heartbeat TTL.
+While the store is away, keys expire that nobody could renew. So after any absence (a lost connection, an
+answer that took long, a store that started a moment ago, a pause of this worker) workers claim nothing for
+one full heartbeat TTL.
 """
 
 from __future__ import annotations
@@ -19,8 +20,8 @@ _log = structlog.get_logger()
 class Outage:
     """Watches the store; `over` says whether claims may be made.
 
-    `limit` is the longest silence, in seconds, that a live client's key survives for sure: half of what is left of the TTL
-    just before the next heartbeat.
+    `limit` is the longest silence, in seconds, that a live client's key survives for sure: half of what is
+    left of the TTL just before the next heartbeat.
     """
 
     def __init__(self, store: Store, *, interval: float, ttl: float) -> None:
@@ -33,7 +34,7 @@ class Outage:
 
     @property
     def over(self) -> bool:
-        """Whether the store has been there without a gap for a full TTL (or since long before this worker)."""
+        """Whether the store has been there without a gap for a full TTL (or since before this worker)."""
         return self._loop.time() >= self._until
 
     def begin(self, why: str) -> None:

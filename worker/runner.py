@@ -1,4 +1,6 @@
-"""Runs the sweeps. Nothing is elected: each round of a sweep is claimed under its name and due time, one worker wins."""
+"""Runs the sweeps. Nothing is elected: each round of a sweep is claimed under its name and due time, one
+worker wins.
+"""
 
 from __future__ import annotations
 

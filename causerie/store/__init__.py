@@ -1,7 +1,8 @@
 """The one place for Redis. `Store` is the door; every call may raise `causerie.errors.Unavailable`.
 
-Calls made in one turn of the event loop travel in one write and never wait longer than two seconds for a dead store.
-Whatever races is decided by a Lua script (`lua/`, each with its contract in its first lines); keys are in `keys.py`.
+Calls made in one turn of the event loop travel in one write and never wait longer than two seconds for a dead
+store. Whatever races is decided by a Lua script (`lua/`, each with its contract in its first lines); keys are
+in `keys.py`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ class Store:
         )
         self.sessions = Sessions(
             self.scripts, executor, self.keys, self.logs,
-            ttl=settings.heartbeat_ttl, session_ttl=settings.session_ttl, nick_ttl=settings.nick_ttl, max_rooms=settings.max_rooms,
+            ttl=settings.heartbeat_ttl, session_ttl=settings.session_ttl,
+            nick_ttl=settings.nick_ttl, max_rooms=settings.max_rooms,
         )  # fmt: skip
         self.rooms = Rooms(self.scripts, executor, self.keys)
         self.control = Control(executor, self.keys)
@@ -45,7 +47,8 @@ class Store:
 
     @classmethod
     async def open(cls, settings: Settings) -> Store:
-        """A store that connects by itself: until something answers, and whenever it does not, calls raise `Unavailable`.
+        """A store that connects by itself: until something answers, and whenever it does not, calls raise
+        `Unavailable`.
 
         `check_format` comes first.
         """

@@ -24,7 +24,7 @@ KEEPALIVE_S = 5
 
 
 class Target:
-    """What a URL says; knows how to open a ready (authenticated, selected) connection to the current master."""
+    """What a URL says; opens ready (authenticated, selected) connections to the current master."""
 
     def __init__(self, url: str, *, timeout: float = 2.0) -> None:
         self.url = url
@@ -40,6 +40,7 @@ class Target:
 
     @property
     def cluster(self) -> bool:
+        """Whether it is a Cluster."""
         return self.scheme == "redis+cluster"
 
     def _parse_sentinel(self, url: str) -> tuple[dict[str, Any], Sentinel, str]:
@@ -58,7 +59,9 @@ class Target:
         return {**auth, "db": int(db or 0)}, sentinels, master
 
     async def dial(self, factory: Callable[[], Wire]) -> Wire:
-        """A connection that has passed AUTH, SELECT and, behind Sentinel, ROLE. Raises OSError, ReplyError, Unavailable."""
+        """A connection that has passed AUTH, SELECT and, behind Sentinel, ROLE. Raises OSError, ReplyError,
+        Unavailable.
+        """
         options = dict(self._options) if not self.cluster else self._seed()
         if self._sentinel is not None:
             try:
@@ -145,6 +148,7 @@ class RedisPy:
         self._slots = asyncio.Semaphore(self.PARALLEL)
 
     async def execute(self, *args: Arg) -> Any:
+        """See `Executor`."""
         async with self._slots:
             try:
                 return await self._client.execute_command(*args)
@@ -159,6 +163,8 @@ class RedisPy:
                 raise Unavailable(f"the store cannot be reached: {error}") from None
 
     async def execute_many(self, commands: Sequence[tuple[Arg, ...]]) -> list[Any]:
+        """See `Executor`."""
+
         async def one(command: tuple[Arg, ...]) -> Any:
             try:
                 return await self.execute(*command)
@@ -168,6 +174,7 @@ class RedisPy:
         return await asyncio.gather(*map(one, commands))
 
     async def close(self) -> None:
+        """End the connections."""
         await self._client.aclose()
 
 

@@ -1,6 +1,7 @@
 """Notes to all gateways, the register of gateways, the audit log, and limits that hold over all gateways.
 
-A note is an entry of a stream; the publish beside it is only a nudge, so a lost one costs a second, not the note.
+A note is an entry of a stream; the publish beside it is only a nudge, so a lost one costs a second, not the
+note.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ class Control:
         return [ControlNote(text(id_), text(f[1]), msgspec.json.decode(f[3])) for id_, f in rows]
 
     async def register(self, gateway: str, applied: str) -> None:
-        """A gateway lives, and has applied all notes up to that id. To be repeated within `GATEWAY_TTL_S` seconds."""
+        """A gateway lives, and has applied all notes up to that id. To be repeated within `GATEWAY_TTL_S`
+        seconds.
+        """
         seconds, _ = await self._executor.execute("TIME")
         await self._executor.execute_many(
             [
@@ -108,7 +111,7 @@ class Control:
         for gateway in dead:
             await self.unregister(text(gateway))
 
-    # --- audit ---------------------------------------------------------------------------------------------------
+    # --- audit
 
     async def audit(
         self,
@@ -128,7 +131,9 @@ class Control:
     async def audit_log(
         self, before: str | None = None, limit: int = 50
     ) -> tuple[list[AuditEntry], str | None]:
-        """The newest lines before the id `before`, newest first, and the cursor of older ones (None: no more)."""
+        """The newest lines before the id `before`, newest first, and the cursor of older ones (None: no
+        more).
+        """
         top = f"({before}" if before else "+"
         rows = await self._executor.execute("XREVRANGE", self._keys.audit, top, "-", "COUNT", limit + 1)
         found = [
@@ -137,7 +142,7 @@ class Control:
         ]
         return found[:limit], found[limit - 1].id if len(found) > limit else None
 
-    # --- limits --------------------------------------------------------------------------------------------------
+    # --- limits
 
     async def locked_out(self, address: str) -> float | None:
         """Seconds until an address may try a token again, or None when it may now."""

@@ -1,8 +1,9 @@
 """Direct messages: one op, one mid, a copy in every inbox, acknowledged when all are in.
 
-The message enters the sender's inbox together with a `pending` note; the copies follow, always all that are pending and in
-the order of the sender's seqs, so a recipient's inbox needs to remember only the last one of each sender. Whoever finds
-something pending (the next message, the resend, the next heartbeat, a worker) goes on where a dead gateway stopped.
+The message enters the sender's inbox together with a `pending` note; the copies follow, always all that are
+pending and in the order of the sender's seqs, so a recipient's inbox needs to remember only the last one of
+each sender. Whoever finds something pending (the next message, the resend, the next heartbeat, a worker) goes
+on where a dead gateway stopped.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Direct:
     ) -> Outcome:
         """One message from a session to nicks (in stored form, at most 20); returns when every copy is in.
 
-        An unknown nick fails all of it. Raises `Unavailable`: sent again under the same id, it goes on where it stopped.
+        An unknown nick fails all of it. Raises `Unavailable`: sent again under the same id, it goes on where
+        it stopped.
         """
         nicks = list(dict.fromkeys(to))
         sids = await self._sessions.lookup_many(nicks)

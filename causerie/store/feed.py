@@ -1,7 +1,8 @@
-"""Pub/sub on a connection of its own: the reader only drains, subscriptions are restored after a loss, delivery is proven.
+"""Pub/sub on a connection of its own: the reader only drains, subscriptions are restored after a loss,
+delivery is proven.
 
-Redis cuts subscribers that read too slowly, and a dead connection can look healthy; so a probe is published to a
-channel of our own, and when it does not come back the connection is dropped and dialled again.
+Redis cuts subscribers that read too slowly, and a dead connection can look healthy; so a probe is published
+to a channel of our own, and when it does not come back the connection is dropped and dialled again.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ BATCH = 500
 class Feed:
     """The subscriptions of one process. `on_frame(log, data)` and `on_control(data)` must not block.
 
-    `on_back()` is called when the connection had been lost and every subscription is in place again: whatever was
-    published meanwhile is missing and has to be read from the store.
+    `on_back()` is called when the connection had been lost and every subscription is in place again: whatever
+    was published meanwhile is missing and has to be read from the store.
     """
 
     def __init__(
@@ -59,7 +60,9 @@ class Feed:
         return self._wire is not None and self._loop.time() - self._seen < 3 * PROBE_S
 
     async def start(self) -> None:
-        """Subscribe to the control and probe channels and keep connected. Raises `Unavailable` if that fails now."""
+        """Subscribe to the control and probe channels and keep connected. Raises `Unavailable` if that fails
+        now.
+        """
         first: asyncio.Future[None] = self._loop.create_future()
         self._task = self._loop.create_task(self._keep(first))
         try:
@@ -77,7 +80,9 @@ class Feed:
         self._drop()
 
     async def subscribe(self, log: str) -> None:
-        """Listen to a log; returns when Redis has confirmed. Raises `Unavailable` (and is not subscribed then)."""
+        """Listen to a log; returns when Redis has confirmed. Raises `Unavailable` (and is not subscribed
+        then).
+        """
         channel = self._keys.of(log).encode()
         confirmed = self._confirming.get(channel)
         if confirmed is None:

@@ -32,7 +32,7 @@ class Reset(NamedTuple):
 
 
 class Presence(msgspec.Struct):
-    """A member of a room came, changed or went; `count` members are left. `to` is the new nick of `renamed`."""
+    """A member of a room came, changed or went; `count` are in it now. `to` is the new nick of `renamed`."""
 
     sid: str
     version: int

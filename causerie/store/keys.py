@@ -24,7 +24,6 @@ stand legibly in them.
 | `{c:hash}` | string | sid | with the session, or at `!cookie new` |
 | `{d:NN}:due` | zset | sid -> ms at which a worker looks at it | removed after clean-up |
 | `{w:address}:tries` | string | wrong tokens in this minute | expires |
-| `{i:key}:post` | string | answer to an Idempotency-Key | expires |
 | `rooms`, `bans`, `suspensions`, `addresses` | hash, zset | indexes for lists | entries removed |
 | `audit`, `control` | stream | audit log; notes to gateways | trimmed |
 | `gateways` | zset | gateway -> ms at which it counts as dead | entries removed |
@@ -32,6 +31,8 @@ stand legibly in them.
 | `round:NAME` | string | who does a sweep this time | expires |
 | `format` | string | version of this layout | never |
 """
+
+# ruff: noqa: E501 - a table
 
 from __future__ import annotations
 
@@ -70,7 +71,9 @@ class Keys:
         ) = (self.prefix + name for name in fixed)
 
     def of(self, log: str) -> str:
-        """The common beginning of the keys of a log: `#room`, or `@sid` for an inbox. Also the channel of its feed."""
+        """The common beginning of the keys of a log: `#room`, or `@sid` for an inbox. Also the channel of its
+        feed.
+        """
         return f"{self.prefix}{{{log}}}" if log[0] == "#" else f"{self.prefix}{{s:{log[1:]}}}"
 
     def log_of(self, channel: str) -> str:
@@ -79,22 +82,24 @@ class Keys:
         return tag if tag[0] == "#" else "@" + tag[2:]
 
     def session(self, sid: str) -> str:
+        """The common beginning of a session's keys."""
         return f"{self.prefix}{{s:{sid}}}"
 
     def nick(self, nick: str) -> str:
+        """The common beginning of a nick's keys."""
         return f"{self.prefix}{{n:{nick}}}"
 
     def cookie(self, digest: str) -> str:
+        """Where a cookie leads to."""
         return f"{self.prefix}{{c:{digest}}}"
 
     def due(self, shard: int) -> str:
+        """The deadlines of a shard of the sessions."""
         return f"{self.prefix}{{d:{shard:02d}}}:due"
 
     def tries(self, address: str) -> str:
+        """Wrong tokens from an address."""
         return f"{self.prefix}{{w:{address}}}:tries"
-
-    def idempotency(self, key: str) -> str:
-        return f"{self.prefix}{{i:{key}}}:post"
 
 
 def shard_of(sid: str) -> int:

@@ -158,7 +158,9 @@ class Logs:
         return [entry(row) for row in reversed(rows)]
 
     async def probe(self, log: str, seen: Position) -> Probe:
-        """Whether `seen` lies on this log (epoch known, seq not beyond the head, that message there) with all after it kept."""
+        """Whether `seen` lies on this log (epoch known, seq not beyond the head, that message there) with all
+        after it kept.
+        """
         meta, stream, channel = self.names(log)
         row = await self._run("log_probe", (meta, stream), channel, new_epoch(), seen.seq)
         head, first, mid = position(row), int(row[3]), text(row[4])

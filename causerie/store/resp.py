@@ -1,8 +1,8 @@
 """One connection to Redis that everybody in the process shares, pipelined by itself.
 
-Commands issued in one turn of the event loop leave in one write, replies come back in order. redis-py costs about
-30 us a command in pipelines and waits for a free connection of its pool beyond a hundred; this costs a few us and
-never waits (docs/performance.md). Parsing is hiredis's.
+Commands issued in one turn of the event loop leave in one write, replies come back in order. redis-py costs
+about 30 us a command in pipelines and waits for a free connection of its pool beyond a hundred; this costs a
+few us and never waits (docs/performance.md). Parsing is hiredis's.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ AWAY = frozenset(
 
 
 class Executor(Protocol):
-    """Whatever runs commands: the shared connection, or redis-py (Cluster, and the fake of the unit tests)."""
+    """Whatever runs commands: the shared connection, or redis-py (Cluster, and the fake of unit tests)."""
 
     async def execute(self, *args: Arg) -> Any:
         """The reply of one command. Raises `Unavailable` or `ReplyError`."""
@@ -74,15 +74,18 @@ class Wire(asyncio.Protocol):
         self.transport: asyncio.WriteTransport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
         self.transport = cast(asyncio.WriteTransport, transport)
 
     def data_received(self, data: bytes) -> None:
+        """Hand over every whole reply."""
         reader = self.reader
         reader.feed(data)
         while (reply := reader.gets()) is not ...:
             self.on_reply(reply)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+        """Say so."""
         self.transport = None
         self.on_lost()
 
@@ -90,8 +93,8 @@ class Wire(asyncio.Protocol):
 class Connection:
     """A self-mending pipelined connection.
 
-    While it is down, or when the oldest command has waited for `timeout` seconds, calls raise `Unavailable` at once;
-    it comes back by itself within `BACKOFF[-1]` seconds of the server's return.
+    While it is down, or when the oldest command has waited for `timeout` seconds, calls raise `Unavailable`
+    at once; it comes back by itself within `BACKOFF[-1]` seconds of the server's return.
     """
 
     BACKOFF = (0.02, 0.05, 0.1, 0.2, 0.3)
@@ -115,7 +118,9 @@ class Connection:
         return self._wire is not None
 
     async def start(self) -> None:
-        """Connect and keep connected from now on. Raises `Unavailable` if the first try fails (and goes on trying)."""
+        """Connect and keep connected from now on. Raises `Unavailable` if the first try fails (and goes on
+        trying).
+        """
         first: asyncio.Future[None] = self._loop.create_future()
         self._keeper = self._loop.create_task(self._keep(first))
         await first
@@ -133,7 +138,9 @@ class Connection:
         return [await future for future in futures]
 
     def submit(self, *args: Arg) -> asyncio.Future[Any]:
-        """Queue one command for this turn's write; error replies come as values, a lost connection as exception."""
+        """Queue one command for this turn's write; error replies come as values, a lost connection as
+        exception.
+        """
         future: asyncio.Future[Any] = self._loop.create_future()
         if self._wire is None:
             future.set_exception(Unavailable())

@@ -1,4 +1,6 @@
-"""Rooms as a whole: who is in them, who moderates them, their topics, the list of them. Joining is in `sessions`."""
+"""Rooms as a whole: who is in them, who moderates them, their topics, the list of them. Joining is in
+`sessions`.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +8,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from causerie.model import Member, RoomInfo
+from causerie.store.directory import suspended
 from causerie.store.keys import Keys
 from causerie.store.logs import text
 from causerie.store.scripts import Scripts
-from causerie.store.sessions import suspended
 
 
 class Rooms:

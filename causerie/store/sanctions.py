@@ -1,5 +1,6 @@
-"""Bans and suspensions. The record on the nick (or the room) decides and outlives sessions; from there it is carried to
-the session and to every room that the session is in, and when a call returns not one more line gets through.
+"""Bans and suspensions. The record on the nick (or the room) decides and outlives sessions; from there it is
+carried to the session and to every room that the session is in, and when a call returns not one more line
+gets through.
 
 Every writing carries a rising version, a forgiveness too, so repeats and races settle on the newest.
 """
@@ -13,10 +14,11 @@ import msgspec
 
 from causerie.model import Sanction
 from causerie.store.control import Control
+from causerie.store.directory import mute_end
 from causerie.store.keys import Keys
 from causerie.store.logs import text
 from causerie.store.scripts import Scripts
-from causerie.store.sessions import Sessions, mute_end
+from causerie.store.sessions import Sessions
 
 FORGIVEN = 1
 APPLY_S = 1.0
@@ -27,7 +29,7 @@ _decode = msgspec.json.Decoder(Sanction).decode
 
 
 class Sanctions:
-    """All sanctions. `seconds` None is until forgiven; `by` and `reason` are for the lists and the audit log."""
+    """All sanctions. `seconds` None is until forgiven; `by` and `reason` are for the lists and the audit."""
 
     def __init__(
         self, scripts: Scripts, executor: Any, keys: Keys, sessions: Sessions, control: Control
@@ -50,7 +52,7 @@ class Sanctions:
         until_ms = 0 if seconds is None else now + int(seconds * 1000)
         return Sanction(subject, until_ms / 1000 if until_ms else None, reason, by, now / 1000), until_ms
 
-    # --- the whole chat ------------------------------------------------------------------------------------------
+    # --- the whole chat
 
     async def suspend(self, nick: str, seconds: float | None, reason: str, by: str) -> Sanction:
         """Nothing of that nick is seen by others any more, from the moment this returns."""
@@ -111,7 +113,7 @@ class Sanctions:
         now = await self._sessions.now_ms() / 1000
         return sanction if sanction.until is None or sanction.until > now else None
 
-    # --- one room ------------------------------------------------------------------------------------------------
+    # --- one room
 
     async def _room_write(self, room: str, until_ms: int, reason: str, *fields: str) -> None:
         version = await self._micros()
@@ -154,10 +156,12 @@ class Sanctions:
         await self._room_write(room, FORGIVEN, "", *fields)
         return sorted(in_force)
 
-    # --- addresses -----------------------------------------------------------------------------------------------
+    # --- addresses
 
     async def ban_address(self, subject: str, seconds: float | None, reason: str, by: str) -> Sanction:
-        """Every gateway ends and refuses connections from there; returns when all living ones do (or after a second)."""
+        """Every gateway ends and refuses connections from there; returns when all living ones do (or after a
+        second).
+        """
         sanction, _ = await self._sanction(subject, seconds, reason, by)
         await self._executor.execute("HSET", self._keys.addresses, subject, _encode(sanction))
         await self._everywhere()
@@ -173,14 +177,14 @@ class Sanctions:
         id_ = await self._control.publish("addresses", {})
         loop = asyncio.get_running_loop()
         end = loop.time() + APPLY_S
-        while not await self._control.applied_everywhere(id_) and loop.time() < end:
+        while not await self._control.applied_everywhere(id_) and loop.time() < end:  # noqa: ASYNC110 - other processes
             await asyncio.sleep(0.005)
 
     async def addresses(self) -> list[Sanction]:
         """The bans of addresses in force."""
         return await self._listed(self._keys.addresses)
 
-    # --- lists ---------------------------------------------------------------------------------------------------
+    # --- lists
 
     async def bans(self) -> list[Sanction]:
         """Bans in force, of nicks and addresses, oldest first."""
@@ -199,7 +203,9 @@ class Sanctions:
         return [s for s in map(_decode, values) if s.until is None or s.until > now]
 
     async def repair(self) -> None:
-        """For workers: carry every kept suspension to its session again, and drop what is over from the lists."""
+        """For workers: carry every kept suspension to its session again, and drop what is over from the
+        lists.
+        """
         now = await self._sessions.now_ms() / 1000
         for index in (self._keys.suspensions, self._keys.bans, self._keys.addresses):
             for sanction in map(_decode, await self._executor.execute("HVALS", index)):

@@ -39,7 +39,9 @@ class Scripts:
         self.calls = 0
 
     async def __call__(self, name: str, keys: Sequence[str], *args: Arg) -> Any:
-        """The reply of one script. Raises `Unavailable`; an error in the script itself is a bug and `ReplyError`."""
+        """The reply of one script. Raises `Unavailable`; an error in the script itself is a bug and
+        `ReplyError`.
+        """
         sha, source = SCRIPTS[name]
         self.calls += 1
         try:
@@ -50,7 +52,9 @@ class Scripts:
         return await self._executor.execute("EVAL", source, len(keys), *keys, *args)
 
     async def many(self, name: str, calls: Iterable[tuple[Sequence[str], Sequence[Arg]]]) -> list[Any]:
-        """The replies of many calls of one script, in one write, in order. Raises `Unavailable` if any was not answered."""
+        """The replies of many calls of one script, in one write, in order. Raises `Unavailable` if any was
+        not answered.
+        """
         sha, source = SCRIPTS[name]
         listed = [(len(keys), *keys, *args) for keys, args in calls]
         self.calls += len(listed)

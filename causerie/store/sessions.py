@@ -1,8 +1,9 @@
-"""Sessions: made, attached, renewed, ended; the leases of nicks, the cookies, the heartbeats, the news of all that.
+"""Sessions: made, attached, renewed, ended; the leases of nicks, the cookies, the heartbeats, the news of all
+that.
 
-The record of a session decides (one script in its slot); leases, rooms and indexes in other slots follow and are
-repaired by workers. Every change of state raises the session's version and notes on `tell` which rooms must hear of
-it; a room drops what it has heard before, so the news comes once, whoever brings it.
+The record of a session decides (one script in its slot); leases, rooms and indexes in other slots follow and
+are repaired by workers. Every change of state raises the session's version and notes on `tell` which rooms
+must hear of it; a room drops what it has heard before, so the news comes once, whoever brings it.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from causerie.errors import Goodbye, Refused
-from causerie.model import Attached, Joined, Origin, Position, Session, SessionInfo, new_epoch
+from causerie.model import Attached, Joined, Origin, Position, Session, new_epoch
 from causerie.names import LOBBY
-from causerie.store.keys import SHARDS, Keys, shard_of
+from causerie.store.directory import Directory, mute_end
+from causerie.store.keys import Keys, shard_of
 from causerie.store.logs import Logs, position, refusal, text
 from causerie.store.scripts import Scripts
 
@@ -28,7 +30,9 @@ class Renewal(NamedTuple):
 
 
 class Renewed(NamedTuple):
-    """`error` when the device was replaced or its session is over; `repair` when rooms or recipients still wait."""
+    """`error` when the device was replaced or its session is over; `repair` when rooms or recipients still
+    wait.
+    """
 
     origin: Origin
     error: Refused | Goodbye | None
@@ -36,9 +40,11 @@ class Renewed(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """What a worker finds: `verdict` is late, none, ended, alive, crashed (just now, by this claim) or waiting.
+    """What a worker finds: `verdict` is late, none, ended, alive, crashed (just now, by this claim) or
+    waiting.
 
-    It is to look again in `again_ms`; so many rooms are still to be told, so many direct messages to be delivered.
+    It is to look again in `again_ms`; so many rooms are still to be told, so many direct messages to be
+    delivered.
     """
 
     sid: str
@@ -48,7 +54,7 @@ class Claim(NamedTuple):
     pending: int = 0
 
 
-class Sessions:
+class Sessions(Directory):
     """All operations on sessions. Times in seconds unless they say ms."""
 
     def __init__(
@@ -63,17 +69,14 @@ class Sessions:
         nick_ttl: float,
         max_rooms: int,
     ) -> None:
-        self._run, self._executor, self._keys, self._logs = scripts, executor, keys, logs
+        super().__init__(executor, keys)
+        self._run, self._logs = scripts, logs
         self._ttl_ms, self._session_ttl_ms, self._nick_ttl_ms = (
             int(ttl * 1000),
             int(session_ttl * 1000),
             int(nick_ttl * 1000),
         )
         self._max_rooms = max_rooms
-
-    def _k(self, sid: str, *names: str) -> list[str]:
-        base = self._keys.session(sid)
-        return [f"{base}:{name}" for name in names]
 
     def _room(self, room: str, *names: str) -> list[str]:
         base = self._keys.of(room)
@@ -82,7 +85,7 @@ class Sessions:
     def _ids(self, room: str, sid: str, devices: Sequence[str]) -> list[str]:
         return [f"{self._keys.of(room)}:ids:{sid}/{device}" for device in devices]
 
-    # --- beginning and coming back -------------------------------------------------------------------------------
+    # --- beginning and coming back
 
     async def find(self, cookie_hash: str) -> str | None:
         """The session that a cookie leads to, if any."""
@@ -92,7 +95,8 @@ class Sessions:
     async def create(
         self, nick: str, cookie_hash: str, device: str, gateway: str, address: str, *, sid: str
     ) -> Attached:
-        """A new session (in no room yet) that holds the nick, or the one that this very cookie made a moment ago.
+        """A new session (in no room yet) that holds the nick, or the one that this very cookie made a moment
+        ago.
 
         Raises `Refused` (`nick_taken`, `banned`).
         """
@@ -205,7 +209,7 @@ class Sessions:
         return found
 
     async def enter(self, session: Session, rooms: Sequence[str]) -> dict[str, Position]:
-        """After an attach: fence the older connections in every room, tell what changed, and read the heads."""
+        """After an attach: fence older connections in every room, tell what changed, read the heads."""
         if not rooms:
             return {}
         calls = [
@@ -247,7 +251,7 @@ class Sessions:
             raise refusal((0, code))
 
     async def set_admin(self, session: Session, proof: str) -> None:
-        """Remember that the session proved to be an operator ("" forgets); `proof` is a digest of the token."""
+        """Remember that the session proved to be an operator ("" forgets); `proof`: a digest of the token."""
         await self._set(session.origin, "admin", proof)
         session.admin = bool(proof)
 
@@ -256,7 +260,7 @@ class Sessions:
         value = await self._executor.execute("HGET", self._k(sid, "rec")[0], "admin")
         return text(value) if value else ""
 
-    # --- heartbeats ----------------------------------------------------------------------------------------------
+    # --- heartbeats
 
     async def renew(self, renewals: Sequence[Renewal]) -> list[Renewed]:
         """Heartbeats of many devices in one write."""
@@ -312,7 +316,9 @@ class Sessions:
         return [text(sid) for sid in sids], now
 
     async def claim(self, sids: Sequence[str], seen_ms: int, fresh_ms: int) -> list[Claim]:
-        """For workers: decide about sessions whose time has come, if the store was not away since `seen_ms` (its clock)."""
+        """For workers: decide about sessions whose time has come, if the store was not away since `seen_ms`
+        (its clock).
+        """
         names = ("rec", "alive", "devices", "rooms", "tell", "pending")
         calls = [(self._k(sid, *names), (self._session_ttl_ms, seen_ms, fresh_ms)) for sid in sids]
         rows = await self._run.many("session_claim", calls)
@@ -363,13 +369,14 @@ class Sessions:
         if code:
             raise refusal((0, code))
 
-    # --- the end -------------------------------------------------------------------------------------------------
+    # --- the end
 
     async def end(
         self, sid: str, code: str, reason: str, *, spare: Origin | None = None, quietly: bool = False
     ) -> bool:
-        """End a session: its writes are refused from now on, its connections (but `spare`) get the goodbye `code`, the rooms
-        hear `gone`, nick and cookie are free. Returns when all that is done; False when it was over before.
+        """End a session: its writes are refused from now on, its connections (but `spare`) get the goodbye
+        `code`, the rooms hear `gone`, nick and cookie are free. Returns when all that is done; False when it
+        was over before.
         """
         await self.schedule([(sid, 0)])
         device, gen = (spare.device, spare.gen) if spare else ("", 0)
@@ -415,10 +422,10 @@ class Sessions:
         await self._executor.execute("DEL", *self._k(sid, *names))
         await self._executor.execute("ZREM", self._keys.due(shard_of(sid)), sid)
 
-    # --- rooms ---------------------------------------------------------------------------------------------------
+    # --- rooms
 
     async def join(self, session: Session, room: str, *, heal: bool = False) -> Joined:
-        """Into a room. Raises `Refused` (`banned`, `locked`, `denied`, `suspended`), `Goodbye` (`replaced`)."""
+        """Into a room. Raises `Refused` (`banned`, `locked`, `denied`), `Goodbye` (`replaced`)."""
         row = await self._run(
             "session_join",
             self._k(session.sid, "rec", "devices", "rooms"),
@@ -433,8 +440,10 @@ class Sessions:
         pairs = row[6:]
         devices = [text(device) for device in pairs[::2]]
         taken = await self._run(
-            "room_join", [*self._room(room, "meta", "log", "members", "access"), *self._ids(room, session.sid, devices)],
-            self._keys.of(room), new_epoch(), session.sid, version, state, nick, mute, int(room != LOBBY), int(session.admin), *pairs,
+            "room_join",
+            [*self._room(room, "meta", "log", "members", "access"), *self._ids(room, session.sid, devices)],
+            self._keys.of(room), new_epoch(), session.sid, version, state, nick, mute,
+            int(room != LOBBY), int(session.admin), *pairs,
         )  # fmt: skip
         if taken[0] == 0:
             await self._executor.execute("HDEL", self._k(session.sid, "rooms")[0], room)
@@ -454,7 +463,9 @@ class Sessions:
         return Joined(room, head, bool(taken[4]), bool(taken[5]))
 
     async def part(self, sid: str, room: str, *, origin: Origin | None = None, reason: str = "") -> bool:
-        """Out of a room, by oneself (`origin`) or by others; False when not in it. Raises `Goodbye` (`replaced`)."""
+        """Out of a room, by oneself (`origin`) or by others; False when not in it. Raises `Goodbye`
+        (`replaced`).
+        """
         device, gen = (origin.device, origin.gen) if origin else ("", 0)
         row = await self._run(
             "session_part",
@@ -478,22 +489,12 @@ class Sessions:
         if left == -1:
             await self._executor.execute("ZREM", self._keys.rooms, room)
 
-    # --- names and cookies ---------------------------------------------------------------------------------------
-
-    async def lookup(self, nick: str) -> str | None:
-        """Who has a nick now: the sid, or None."""
-        sid = await self._executor.execute("GET", f"{self._keys.nick(nick)}:lease")
-        return None if sid is None else text(sid)
-
-    async def lookup_many(self, nicks: Sequence[str]) -> list[str | None]:
-        """Who has these nicks."""
-        sids = await self._executor.execute_many(
-            [("GET", f"{self._keys.nick(nick)}:lease") for nick in nicks]
-        )
-        return [None if sid is None else text(sid) for sid in sids]
+    # --- names and cookies
 
     async def rename(self, session: Session, nick: str) -> str:
-        """Move the session's lease; returns the old nick. Raises `Refused` (`nick_taken`, `banned`, `suspended`)."""
+        """Move the session's lease; returns the old nick. Raises `Refused` (`nick_taken`, `banned`,
+        `suspended`).
+        """
         old = session.nick
         await self._set(session.origin, "leases", f"{old} {nick}")
         await self._lease(nick, session.sid, renaming=True)
@@ -518,86 +519,3 @@ class Sessions:
         await self._set(session.origin, "cookie", cookie_hash)
         if old is not None:
             await self._run("nick_release", [self._keys.cookie(text(old))], session.sid)
-
-    # --- what operators see --------------------------------------------------------------------------------------
-
-    async def describe(self, sid: str) -> SessionInfo | None:
-        """A session, or None when it is over."""
-        return (await self.describe_many([sid]))[0]
-
-    async def describe_many(self, sids: Sequence[str]) -> list[SessionInfo | None]:
-        """Sessions by sid."""
-        commands: list[tuple[str, ...]] = []
-        for sid in sids:
-            rec, devices, rooms = self._k(sid, "rec", "devices", "rooms")
-            commands += [
-                ("HMGET", rec, "nick", "state", "ended", "since", "created", "address", "mute", "admin"),
-                ("HGETALL", devices),
-                ("HKEYS", rooms),
-            ]
-        replies = await self._executor.execute_many([*commands, ("TIME",)])
-        now = int(replies[-1][0])
-        return [info_of(sid, replies[3 * i : 3 * i + 3], now) for i, sid in enumerate(sids)]
-
-    async def page(
-        self,
-        *,
-        state: str | None = None,
-        nick: str | None = None,
-        cursor: str | None = None,
-        limit: int = 100,
-    ) -> tuple[list[SessionInfo], str | None]:
-        """Some sessions (those of a state, or that one nick) and the cursor of the next ones (None: no more)."""
-        if nick is not None:
-            sid = await self.lookup(nick)
-            info = None if sid is None else await self.describe(sid)
-            return [info] if info is not None and state in (None, info.state) else [], None
-        start, _, after = (cursor or "0.").partition(".")
-        found: list[SessionInfo] = []
-        for shard in range(int(start), SHARDS):
-            kept = await self._executor.execute("ZRANGE", self._keys.due(shard), 0, -1)
-            sids = sorted(sid for sid in map(text, kept) if sid > after)
-            for i in range(0, len(sids), 200):
-                for info in await self.describe_many(sids[i : i + 200]):
-                    if info is None or state not in (None, info.state):
-                        continue
-                    if len(found) == limit:
-                        return found, f"{shard_of(found[-1].sid)}.{found[-1].sid}"
-                    found.append(info)
-            after = ""
-        return found, None
-
-
-def mute_end(value: str) -> float | None:
-    """End of a kept suspension in Unix seconds: None endless, 0.0 none."""
-    if not value:
-        return 0.0
-    ends = value.split(" ", 2)[1]
-    return None if ends == "0" else int(ends) / 1000
-
-
-def suspended(value: str, now: float) -> bool:
-    """Whether a kept suspension is in force."""
-    end = mute_end(value)
-    return end is None or end > now
-
-
-def info_of(sid: str, replies: Sequence[Any], now: float) -> SessionInfo | None:
-    """A session from its record, devices and rooms; None when there is none or it is over."""
-    (nick, state, ended, since, created, address, mute, admin), devices, rooms = replies
-    if nick is None or ended is not None:
-        return None
-    flags = ["suspended"] if suspended(text(mute or b""), now) else []
-    if admin:
-        flags.append("admin")
-    return SessionInfo(
-        sid,
-        text(nick),
-        text(state),
-        flags,
-        since=int(since) / 1000,
-        created=int(created) / 1000,
-        address=text(address or b""),
-        devices=[text(f)[2:] for f in devices[::2] if f[:2] == b"g:"],
-        rooms=sorted(text(room) for room in rooms),
-    )

@@ -1,4 +1,4 @@
-"""Rooms that have been empty and silent for a session's lifetime are forgotten, so that rooms cannot pile up."""
+"""Rooms empty and silent for a session's lifetime are forgotten, so that rooms cannot pile up."""
 
 from worker.sweeps import Context, sweep
 

@@ -1,4 +1,6 @@
-"""Suspensions are carried to sessions and rooms again (a gateway may have died on the way), ended ones leave the lists."""
+"""Suspensions are carried to sessions and rooms again (a gateway may have died on the way), ended ones leave
+the lists.
+"""
 
 from worker.sweeps import Context, sweep
 

@@ -1,5 +1,5 @@
-"""Sessions whose time has come: an expired heartbeat makes `crashed`, a day later the end; what a death left half done
-(rooms to tell, direct messages to deliver, an end to clean up after) is finished.
+"""Sessions whose time has come: an expired heartbeat makes `crashed`, a day later the end; what a death left
+half done (rooms to tell, direct messages to deliver, an end to clean up after) is finished.
 """
 
 from __future__ import annotations
