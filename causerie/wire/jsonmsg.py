@@ -144,7 +144,7 @@ class Welcome(msgspec.Struct, tag_field="ev", tag="welcome"):
     session: str
     cookie: str
     gateway: str
-    heartbeat: float
+    heartbeat: int | float
     resumed: bool
     rooms: dict[str, Standing]
 

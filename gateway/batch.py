@@ -1,0 +1,118 @@
+"""What is written to many: encoded once for each dialect, and only for those that somebody here speaks."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import Final
+
+from causerie.wire import jsonmsg, line
+from causerie.wire.websocket import Opcode, frame, text_frames
+
+
+class Dialect(IntEnum):
+    """How a connection wants its bytes; equal dialects share them."""
+
+    JSON_LINES = 0
+    JSON_FRAMES = 1
+    TEXT = 2
+
+
+class Batch:
+    """Messages `first` ... `last` of one log. `lines` are their stored JSON events, each ended by LF."""
+
+    __slots__ = ("_ends", "_frames", "_text", "first", "lines", "mids")
+
+    def __init__(self, first: int, mids: list[str], lines: bytes) -> None:
+        self.first = first
+        self.mids = mids
+        self.lines = lines
+        self._frames: bytes | None = None
+        self._text: bytes | None = None
+        self._ends: list[int] = []
+
+    @property
+    def last(self) -> int:
+        """The seq of the last message."""
+        return self.first + len(self.mids) - 1
+
+    def form(self, dialect: int) -> bytes:
+        """The messages in a dialect."""
+        if dialect == Dialect.JSON_LINES:
+            return self.lines
+        if dialect == Dialect.JSON_FRAMES:
+            if self._frames is None:
+                encoded.count += 1
+                self._frames = text_frames(self.lines)
+            return self._frames
+        if self._text is None:
+            self._render()
+        assert self._text is not None
+        return self._text
+
+    def ends(self) -> list[int]:
+        """Where each message ends in the text form, in bytes."""
+        self.form(Dialect.TEXT)
+        return self._ends
+
+    def after(self, seq: int) -> Batch:
+        """The messages above `seq`, itself if that is all of them."""
+        if seq < self.first:
+            return self
+        skip = seq - self.first + 1
+        rest = self.lines.split(b"\n", skip)[-1]
+        return Batch(self.first + skip, self.mids[skip:], rest)
+
+    def mid_of(self, seq: int) -> str:
+        """The id of one of the messages."""
+        return self.mids[seq - self.first]
+
+    def _render(self) -> None:
+        encoded.count += 1
+        parts: list[bytes] = []
+        end = 0
+        for raw in self.lines.split(b"\n")[:-1]:
+            part = line.message(jsonmsg.decode_message(raw)).encode()
+            end += len(part)
+            parts.append(part)
+            self._ends.append(end)
+        self._text = b"".join(parts)
+
+
+class Notice:
+    """An event that is not numbered, for the members of a room but the session `skip`."""
+
+    __slots__ = ("_forms", "event", "skip")
+
+    def __init__(self, event: jsonmsg.Presence, skip: str = "") -> None:
+        self.event = event
+        self.skip = skip
+        self._forms: list[bytes | None] = [None, None, None]
+
+    def form(self, dialect: int) -> bytes:
+        """The event in a dialect."""
+        data = self._forms[dialect]
+        if data is None:
+            encoded.count += 1
+            if dialect == Dialect.TEXT:
+                data = line.presence(self.event).encode()
+            else:
+                data = wrapped(jsonmsg.encode(self.event), dialect)
+            self._forms[dialect] = data
+        return data
+
+
+def wrapped(message: bytes, dialect: int) -> bytes:
+    """One JSON message as it goes to a connection."""
+    return frame(Opcode.TEXT, message) if dialect == Dialect.JSON_FRAMES else message + b"\n"
+
+
+class _Encoded:
+    """How often something was rendered, for `Metrics.encodings`."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
+encoded: Final = _Encoded()

@@ -1,0 +1,226 @@
+"""What this gateway knows of one log: where it stands, who here receives it, a room's newest messages."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Collection
+from typing import TYPE_CHECKING, Final
+
+from causerie import names
+from causerie.model import Position
+from causerie.store.frames import Frame
+from causerie.wire import jsonmsg
+from gateway.batch import Batch, Notice
+
+if TYPE_CHECKING:
+    from gateway.connection import Connection
+    from gateway.intake import Client
+    from gateway.replay import Replay
+
+RING_MESSAGES: Final = 512
+RING_BYTES: Final = 256 * 1024
+HELD_FRAMES: Final = 1024
+"""Frames kept while a log is read; more than these are read from the log instead."""
+HEARD_OF: Final = 4096
+"""Sessions of a room whose latest presence is remembered, to drop repeats."""
+
+
+class Mending:
+    """A log is being read because the feed alone does not say what comes next; frames wait here meanwhile."""
+
+    __slots__ = ("again", "held", "task")
+
+    def __init__(self) -> None:
+        self.held: list[Frame] = []
+        self.again = False
+        self.task: asyncio.Task[None] | None = None
+
+    def hold(self, frame: Frame) -> None:
+        """Keep a frame, within bounds."""
+        if len(self.held) < HELD_FRAMES:
+            self.held.append(frame)
+        else:
+            self.again = True
+
+
+class Channel:
+    """An inbox here. `seq` and `mid` are the head: the last message put on its way to `members`."""
+
+    __slots__ = ("behind", "epoch", "log", "members", "mending", "mid", "opening", "pending", "people", "seq")
+
+    def __init__(self, log: str) -> None:
+        self.log = log
+        self.epoch = ""
+        self.seq = 0
+        self.mid = ""
+        self.members: Collection[Connection] = ()
+        """Connections in the live flow."""
+        self.people: tuple[Client, ...] = ()
+        """All connections of the session whose inbox this is: they get its notes."""
+        self.behind: set[Replay] | None = None
+        """Those who are being brought to the head."""
+        self.pending: list[Batch | Notice] | None = None
+        """Not yet given to the members."""
+        self.opening: asyncio.Future[None] | None = None
+        self.mending: Mending | None = None
+
+    @property
+    def shown(self) -> str:
+        """The log's name on the wire."""
+        return names.INBOX if self.log[0] == "@" else self.log
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the subscription is confirmed and the head known."""
+        return self.opening is None and bool(self.epoch)
+
+    @property
+    def idle(self) -> bool:
+        """Whether nobody here needs it."""
+        return not self.members and not self.people and not self.behind
+
+    @property
+    def head(self) -> Position:
+        """The last message that was put on its way."""
+        return Position(self.epoch, self.seq, self.mid)
+
+    @property
+    def sent(self) -> int:
+        """The last seq that members were given."""
+        for item in self.pending or ():
+            if isinstance(item, Batch):
+                return item.first - 1
+        return self.seq
+
+    def stand_at(self, head: Position) -> None:
+        """Take a head as it is, without delivering anything."""
+        self.epoch, self.seq, self.mid = head
+
+    def add(self, connection: Connection) -> None:
+        """Let a connection into the live flow."""
+        if connection not in self.members:
+            self.members = (*self.members, connection)
+
+    def remove(self, connection: Connection) -> None:
+        """Take a connection out of the live flow."""
+        self.members = tuple(member for member in self.members if member is not connection)
+
+    def append(self, batch: Batch) -> None:
+        """Go on to the end of a batch that follows the head."""
+        self.seq = batch.last
+        self.mid = batch.mids[-1]
+
+    def cut(self, position: Position) -> None:
+        """Forget what is kept above a position, and stand there."""
+        self.stand_at(position)
+
+    def kept_after(self, seq: int) -> Batch | None:
+        """A batch in memory that begins at `seq` + 1, or None."""
+        del seq
+        return None
+
+    def mid_at(self, seq: int) -> str | None:
+        """The id of the message at a seq, if known here."""
+        return self.mid if seq == self.seq and self.mid else None
+
+    def last_ts(self) -> float | None:
+        """When the head was posted, if known here."""
+        return None
+
+    def kept(self) -> list[tuple[int, str]]:
+        """(seq, mid) of every message known here, rising."""
+        return [(self.seq, self.mid)] if self.seq and self.mid else []
+
+
+class Room(Channel):
+    """A room here."""
+
+    __slots__ = ("_ring", "_ring_bytes", "count", "count_due", "heard_of", "notices", "notices_seen")
+
+    def __init__(self, log: str) -> None:
+        super().__init__(log)
+        self.members: set[Connection] = set()
+        self._ring: deque[Batch] = deque()
+        self._ring_bytes = 0
+        self.heard_of: dict[str, int] = {}
+        """sid -> version of its latest presence here."""
+        self.notices: deque[Notice] = deque(maxlen=32)
+        self.notices_seen = 0
+        self.count = 0
+        self.count_due: asyncio.TimerHandle | None = None
+
+    def add(self, connection: Connection) -> None:
+        self.members.add(connection)
+
+    def remove(self, connection: Connection) -> None:
+        self.members.discard(connection)
+
+    def append(self, batch: Batch) -> None:
+        super().append(batch)
+        ring = self._ring
+        if ring and ring[-1].last + 1 != batch.first:
+            self._clear()
+        ring.append(batch)
+        self._ring_bytes += len(batch.lines)
+        while len(ring) > 1 and (
+            self._ring_bytes > RING_BYTES or ring[-1].last - ring[0].last >= RING_MESSAGES
+        ):
+            self._ring_bytes -= len(ring.popleft().lines)
+
+    def stand_at(self, head: Position) -> None:
+        super().stand_at(head)
+        self._clear()
+
+    def cut(self, position: Position) -> None:
+        kept = [batch for batch in self._ring if batch.last <= position.seq]
+        super().cut(position)
+        self._ring.extend(kept)
+        self._ring_bytes = sum(len(batch.lines) for batch in kept)
+
+    def _clear(self) -> None:
+        self._ring.clear()
+        self._ring_bytes = 0
+
+    def kept_after(self, seq: int) -> Batch | None:
+        batch = self._find(seq + 1)
+        return batch.after(seq) if batch is not None else None
+
+    def mid_at(self, seq: int) -> str | None:
+        batch = self._find(seq)
+        return batch.mid_of(seq) if batch is not None else super().mid_at(seq)
+
+    def kept(self) -> list[tuple[int, str]]:
+        if not self._ring:
+            return super().kept()
+        return [pair for batch in self._ring for pair in enumerate(batch.mids, batch.first)]
+
+    def last_ts(self) -> float | None:
+        if not self._ring:
+            return None
+        return jsonmsg.decode_message(self._ring[-1].lines.rsplit(b"\n", 2)[-2]).ts
+
+    def _find(self, seq: int) -> Batch | None:
+        ring = self._ring
+        if not ring or not ring[0].first <= seq <= ring[-1].last:
+            return None
+        for batch in reversed(ring):
+            if batch.first <= seq:
+                return batch
+        return None
+
+    def news_of(self, sid: str, version: int) -> bool:
+        """Whether a presence of this session is newer than all seen before."""
+        heard_of = self.heard_of
+        if version <= heard_of.get(sid, 0):
+            return False
+        heard_of.pop(sid, None)
+        if len(heard_of) >= HEARD_OF:
+            del heard_of[next(iter(heard_of))]
+        heard_of[sid] = version
+        return True
+
+
+def channel_of(log: str) -> Channel:
+    """A closed channel for a log."""
+    return Room(log) if log[0] == "#" else Channel(log)

@@ -1,0 +1,336 @@
+"""One client: what it is told and where it stands in the logs. What it says is in `intake.py`.
+
+Laws. Nothing here waits. What gathers in a turn of the loop is one write. A transport that is full takes its
+connection out of the live flow at the place it has reached; from there it is served as from a resume. An idle
+connection has no task, no timer and no queue: they are made when needed and dropped again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, cast
+
+from causerie import names
+from causerie.errors import Goodbye, Refused
+from causerie.model import Position, Session
+from causerie.store.frames import Note
+from causerie.wire import jsonmsg, line
+from gateway.batch import Batch, Dialect, Notice, wrapped
+from gateway.channel import Channel
+from gateway.replay import BUFFERED, Replay
+from gateway.sent import Sent
+from gateway.tcpinfo import unacknowledged
+
+if TYPE_CHECKING:
+    from gateway.heartbeats import Backlog
+    from gateway.node import Node
+
+LINGER_S: Final = 3.0
+"""How long a connection that was told goodbye may take to close."""
+ENDED: Final = frozenset({"replaced", "kicked", "banned", "quit"})
+"""Goodbyes after which the store need not be told that the connection is gone."""
+
+
+class Connection(asyncio.Protocol):
+    """The part that all transports and protocols share."""
+
+    __slots__ = (
+        "channels",
+        "closing",
+        "dialect",
+        "early",
+        "gone",
+        "heard",
+        "named",
+        "node",
+        "out",
+        "parting",
+        "paused",
+        "replay",
+        "sent",
+        "session",
+        "sid",
+        "slot",
+        "stalled",
+        "transport",
+        "written",
+    )
+
+    transport: asyncio.Transport
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.dialect: int = Dialect.JSON_LINES
+        self.session: Session | None = None
+        self.sid = ""
+        self.named = ""
+        """The nick that the client knows as its own."""
+        self.channels: list[Channel] = []
+        """Every log it receives, in the live flow or behind."""
+        self.replay: Replay | None = None
+        self.sent: Sent | None = None
+        """For the text protocol: what was written, to tell later what arrived."""
+        self.out: list[bytes] | None = None
+        self.written = 0
+        """Bytes given to the transport."""
+        self.heard = 0.0
+        """Loop time of the last sign of life."""
+        self.slot = -1
+        """Where the heartbeat's wheel keeps it."""
+        self.stalled: Backlog | None = None
+        """What the peer's TCP had not taken when the wheel last looked."""
+        self.paused = False
+        """The transport is full."""
+        self.closing = False
+        self.gone = False
+        self.parting = ""
+        """The code of the goodbye said."""
+        self.early: list[Note] | None = None
+        """Notes that came before the session is known."""
+
+    # -- the transport ---------------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self.heard = self.node.loop.time()
+        self.node.counted.connections += 1
+        self.transport.set_write_buffer_limits(high=self.high_water)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        del exc
+        positions = self.positions()
+        self.gone = self.closing = True
+        self.leave_all()
+        self.out = self.early = None
+        if self.session is not None and self.parting not in ENDED:
+            self.node.spawn(self._part(self.session, positions))
+
+    async def _part(self, session: Session, positions: dict[str, Position]) -> None:
+        """Tell the store that the connection is gone; one that timed out is left to crash."""
+        try:
+            if positions:
+                await self.node.store.sessions.save_positions(session.origin, positions)
+            if self.parting != "timeout":
+                await self.node.store.sessions.detach(session.origin)
+        except (Refused, Goodbye):
+            pass  # a newer connection stands, or the session is over, or it expires: nothing is left to say
+
+    def eof_received(self) -> bool:
+        return False
+
+    @property
+    def high_water(self) -> int:
+        """Bytes that may wait in the transport while in the live flow.
+
+        None for text: as soon as the kernel's buffer is full it is served from the log, so that what the transport
+        itself holds, and drops when the connection breaks, is always known.
+        """
+        return 0 if self.dialect == Dialect.TEXT else self.node.settings.max_outbox
+
+    @property
+    def address(self) -> str:
+        """The peer's address, "" for a Unix socket."""
+        peer = self.transport.get_extra_info("peername")
+        return str(peer[0]) if isinstance(peer, tuple) else ""
+
+    def _half_close(self, goodbye: Goodbye | None) -> None:
+        """Say on the transport's own level that nothing more is written."""
+        raise NotImplementedError
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def put(self, data: bytes) -> None:
+        """Write soon, together with all else that gathers."""
+        if self.closing:
+            return
+        if self.out is None:
+            self.out = [data]
+            self.node.hub.wake(self)
+        else:
+            self.out.append(data)
+
+    def write_out(self) -> None:
+        """Give what has gathered to the transport, in one piece."""
+        out, self.out = self.out, None
+        if not out or self.gone:
+            return
+        data = out[0] if len(out) == 1 else b"".join(out)
+        self.written += len(data)
+        self.node.counted.writes += 1
+        self.transport.write(data)
+        if self.sent is not None:
+            self.node.hub.confirm_later(self)
+
+    def confirm(self, written: int) -> None:
+        """A turn of the loop has passed since so many bytes were written: the kernel has them, or we are paused."""
+        if self.sent is not None and not self.paused:
+            self.sent.handed = max(self.sent.handed, written)
+
+    def say(self, text: str) -> None:
+        """Write lines of the text protocol."""
+        self.put(text.encode())
+
+    def tell(self, event: jsonmsg.Presence | jsonmsg.Reset) -> None:
+        """Write an event for this connection alone."""
+        if self.dialect != Dialect.TEXT:
+            self.put(wrapped(jsonmsg.encode(event), self.dialect))
+        elif isinstance(event, jsonmsg.Reset):
+            self.say(line.reset(event.log))
+        else:
+            self.say(line.presence(event))
+
+    def refuse(self, refused: Refused, re: int | None = None) -> None:
+        """Answer an error."""
+        self.node.counted.refused += 1
+        if self.dialect == Dialect.TEXT:
+            self.say(line.error(refused))
+        else:
+            self.put(wrapped(jsonmsg.encode(jsonmsg.error(refused, re)), self.dialect))
+
+    def answer(self, event: jsonmsg.Welcome | jsonmsg.Result | jsonmsg.Ack) -> None:
+        """Write the answer to an op of the JSON protocol."""
+        self.put(wrapped(jsonmsg.encode(event), self.dialect))
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def goodbye(self, goodbye: Goodbye) -> None:
+        """Say why, and close."""
+        if self.closing:
+            return
+        self.parting = goodbye.code
+        for channel in self.channels:
+            self.node.hub.spread(channel)
+        if self.dialect == Dialect.TEXT:
+            self.say(line.bye(goodbye))
+        else:
+            self.put(wrapped(jsonmsg.encode(jsonmsg.bye(goodbye)), self.dialect))
+        self.end(goodbye)
+
+    def end(self, goodbye: Goodbye | None = None) -> None:
+        """Close when what is queued is written, but not later than `LINGER_S` from now."""
+        if self.closing:
+            return
+        for channel in self.channels:
+            if self in channel.members:
+                channel.remove(self)
+                if self.sent is not None:  # its place is saved when the transport is closed
+                    self.replay = self.replay or Replay(self, self.node)
+                    self.replay.add(channel, channel.sent)
+        self.closing = True
+        if self.replay is not None:
+            self.replay.resume()
+        self.write_out()
+        self._half_close(goodbye)
+        self.node.loop.call_later(LINGER_S, self.abort)
+
+    def abort(self) -> None:
+        """Close at once."""
+        if not self.gone:
+            self.transport.abort()
+
+    # -- the flow --------------------------------------------------------------------------------------------------
+
+    def pause_writing(self) -> None:
+        self.paused = True
+        if self.sent is not None:
+            taken = self.written - self.transport.get_write_buffer_size()
+            self.sent.handed = max(self.sent.handed, taken)
+        if self.closing:
+            return
+        live = [channel for channel in self.channels if self in channel.members]
+        if live:
+            self.node.counted.lagging += 1
+            self.transport.set_write_buffer_limits(high=min(BUFFERED, self.high_water))
+            replay = self.replay = self.replay or Replay(self, self.node)
+            for channel in live:
+                channel.remove(self)
+                replay.add(channel, channel.sent)
+            replay.go()
+
+    def resume_writing(self) -> None:
+        self.paused = False
+        if self.sent is not None:
+            self.sent.handed = self.written
+        if self.replay is not None:
+            self.replay.resume()
+
+    def caught_up(self) -> None:
+        """No channel is behind any more."""
+        if self.replay is not None and not self.replay.places:
+            self.replay = None
+            if not self.gone:
+                self.transport.set_write_buffer_limits(high=self.high_water)
+
+    def attach(self, starts: list[tuple[Channel, int]]) -> None:
+        """Begin to receive these logs, each from above a seq."""
+        if self.closing:
+            return
+        replay = self.replay = self.replay or Replay(self, self.node)
+        for channel, after in starts:
+            if channel not in self.channels:
+                self.channels.append(channel)
+                self.node.relay.needed(channel)
+                replay.add(channel, after)
+        replay.go()
+
+    def detach(self, channel: Channel) -> None:
+        """Receive this log no more, after what is already on its way."""
+        if channel.pending:
+            self.node.hub.spread(channel)
+        self.channels.remove(channel)
+        channel.remove(self)
+        if self.replay is not None:
+            self.replay.drop(channel)
+        self.node.relay.left(channel)
+
+    def leave_all(self) -> None:
+        """Receive nothing any more."""
+        if self.replay is not None:
+            self.replay.stop()
+            self.replay = None
+        channels, self.channels = self.channels, []
+        inbox = self.node.hub.channels.get("@" + self.sid) if self.sid else None
+        if inbox is not None:
+            inbox.people = tuple(other for other in inbox.people if other is not self)
+            channels.append(inbox)
+        for channel in channels:
+            channel.remove(self)
+            self.node.relay.left(channel)
+
+    def channel(self, room: str) -> Channel | None:
+        """The channel of a room that it receives."""
+        return next((channel for channel in self.channels if channel.log == room), None)
+
+    def pass_on(self, note: Note) -> bool:
+        """Whether a note can be applied now; else it is kept until the session is known."""
+        if self.session is not None:
+            return not self.closing
+        if self.early is not None:
+            self.early.append(note)
+        return False
+
+    # -- positions of the text protocol ----------------------------------------------------------------------------
+
+    def note_sent(self, channel: Channel, items: list[Batch | Notice]) -> None:
+        """Messages are about to be put in the text dialect."""
+        if self.sent is not None:
+            self.sent.note(self.written + sum(map(len, self.out or ())), channel, items)
+
+    def positions(self) -> dict[str, Position]:
+        """What of each log has arrived at a text client; nothing for the others, who tell themselves."""
+        sent = self.sent
+        if sent is None or self.gone or self.session is None:
+            return {}
+        arrived = sent.handed - unacknowledged(self.transport)
+        sent.forget_arrived(arrived)
+        return {channel.shown: self._position(sent, channel, arrived) for channel in self.channels}
+
+    def _position(self, sent: Sent, channel: Channel, arrived: int) -> Position:
+        missing = sent.first_missing(channel, arrived)
+        if missing is not None:
+            seq = missing - 1
+        elif self.replay is not None and channel in self.replay.places:
+            seq = self.replay.places[channel]
+        else:
+            seq = channel.sent
+        return Position(channel.epoch, seq, channel.mid_at(seq) or "")

@@ -1,0 +1,75 @@
+"""Notes to all gateways: stop, or look at the banned addresses again.
+
+They are read from a stream, so a lost nudge costs a moment and not the note; what was applied is registered, so that
+who gave an order can wait until every gateway has carried it out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+from causerie.errors import Unavailable
+
+if TYPE_CHECKING:
+    from causerie.store.control import ControlNote
+    from gateway.node import Node
+
+POLL_S: Final = 0.5
+
+
+class ControlLoop:
+    """Follows the notes that came after its gateway started."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._applied = ""
+        self._nudged = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def begin(self) -> None:
+        """What came before now is not for this gateway. Raises `Unavailable`."""
+        self._applied = self._applied or await self._node.store.control.last_id()
+
+    def start(self) -> None:
+        """Follow."""
+        self._task = self._node.loop.create_task(self._follow())
+
+    def nudge(self, data: bytes) -> None:
+        """Something was just published."""
+        del data
+        self._nudged.set()
+
+    async def stop(self) -> None:
+        """Follow no more."""
+        if self._task is None:
+            return
+        self._task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._task
+        with contextlib.suppress(Unavailable):
+            await self._node.store.control.unregister(self._node.id)
+
+    async def _follow(self) -> None:
+        control = self._node.store.control
+        while True:
+            try:
+                for note in await control.follow(self._applied):
+                    await self._apply(note)
+                    self._applied = note.id
+                await control.register(self._node.id, self._applied)
+            except Unavailable:
+                pass
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(POLL_S):
+                    await self._nudged.wait()
+            self._nudged.clear()
+
+    async def _apply(self, note: ControlNote) -> None:
+        if note.kind == "addresses":
+            await self._node.addresses.load(self._node.store)
+            self._node.drop_banned()
+        elif note.kind == "shutdown":
+            reason = str(note.data.get("reason") or "the chat stops")
+            self._node.stop(reason, float(note.data.get("grace") or 0))

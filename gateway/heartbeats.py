@@ -1,0 +1,214 @@
+"""Signs of life, both ways, with one timer for all connections.
+
+A wheel of slots turns once in a heartbeat interval and a bit; each connection sits in one slot and is visited when
+that comes round: pinged, renewed in the store for as long as it is known to live, its position saved, or ended.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from causerie.errors import Goodbye, Refused, Unavailable
+from causerie.store.sessions import Renewal
+from causerie.wire import jsonmsg, line
+from gateway.batch import Dialect, wrapped
+from gateway.tcpinfo import unacknowledged
+
+if TYPE_CHECKING:
+    from gateway.intake import Client
+    from gateway.node import Node
+
+SLOTS: Final = 64
+BACKLOG: Final = 4096
+"""Bytes under way, past which taking some of them is a sign of life: pings alone are never so many."""
+AT_ONCE: Final = 500
+"""Renewals of one call."""
+
+log = logging.getLogger(__name__)
+
+
+class Backlog(NamedTuple):
+    """What a peer's TCP has not taken: how much, how much it had taken before, and since when (loop time)."""
+
+    unsent: int
+    taken: int
+    since: float
+
+
+class Wheel:
+    """Visits every connection about once an interval, and when its time is up."""
+
+    def __init__(self, node: Node, *, interval: float, ttl: float, stall: float) -> None:
+        self._node = node
+        self._interval = interval
+        self._ttl = ttl
+        self._stall = stall
+        self.tick_s = min(interval, ttl, stall) / (SLOTS // 4)
+        self._slots: list[set[Client]] = [set() for _ in range(SLOTS)]
+        self._at = 0
+        self._next = 0.0
+        self._pings = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._renewals: list[tuple[Client, Renewal]] = []
+
+    def start(self) -> None:
+        """Begin to turn."""
+        self._next = self._node.loop.time() + self.tick_s
+        self._timer = self._node.loop.call_at(self._next, self._turn)
+
+    def stop(self) -> None:
+        """Turn no more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def add(self, client: Client) -> None:
+        """Watch a connection: it has to say hello within the TTL."""
+        self._put(client, min(self._interval, self._ttl))
+
+    def remove(self, client: Client) -> None:
+        """Watch it no more."""
+        if client.slot >= 0:
+            self._slots[client.slot].discard(client)
+            client.slot = -1
+
+    def everybody(self) -> list[Client]:
+        """All connections."""
+        return [client for slot in self._slots for client in slot]
+
+    def _put(self, client: Client, delay: float) -> None:
+        ticks = max(1, min(SLOTS - 1, round(delay / self.tick_s)))
+        client.slot = (self._at + ticks) % SLOTS
+        self._slots[client.slot].add(client)
+
+    def _turn(self) -> None:
+        now = self._node.loop.time()
+        if now - self._next > self._ttl / 4:
+            # this process was stopped for a while: what clients said meanwhile is to be read first
+            self._next = now + self.tick_s
+        while self._next <= now:
+            self._next += self.tick_s
+            self._at = (self._at + 1) % SLOTS
+            slot, self._slots[self._at] = self._slots[self._at], set()
+            self._pings += 1
+            for client in slot:
+                client.slot = -1
+                delay = self._visit(client, now)
+                if not client.gone:
+                    self._put(client, delay)
+        self._timer = self._node.loop.call_at(self._next, self._turn)
+        self.renew_collected()
+
+    def _visit(self, client: Client, now: float) -> float:
+        """Look at a connection; in how many seconds to look again."""
+        if client.closing:
+            return self._interval
+        progressed = self._progress(client, now)
+        if client.session is None:
+            left = client.heard + self._ttl - now
+            if left <= 0 and client.idle:
+                client.end()
+            return max(left, self.tick_s)
+        if progressed:
+            client.heard = now
+        silent = client.sent is not None and not client.sent.heartbeat
+        left = self._ttl if silent else client.heard + self._ttl - now
+        if self._is_stalled(client, now):
+            self._node.counted.slow_consumers += 1
+            client.goodbye(self._goodbye("slow_consumer", "you are not reading"))
+        elif left <= 0 and not client.paused:
+            self._node.counted.timeouts += 1
+            client.goodbye(self._goodbye("timeout", "nothing was heard from you"))
+        else:
+            self._keep(client, max(left, 0.001))
+            if not client.paused and not silent:
+                self._ping(client)
+            if client.stalled is not None:
+                left = min(left, client.stalled.since + self._stall - now)
+        return min(self._interval, max(left, 0)) + self.tick_s / 2
+
+    def _goodbye(self, code: str, text: str) -> Goodbye:
+        return Goodbye(code, text, retry_after=self._node.jitter())
+
+    def _progress(self, client: Client, now: float) -> bool:
+        """Whether the peer took in a part of a backlog since the last visit; notes since when it took nothing."""
+        unsent = client.transport.get_write_buffer_size()
+        unsent += unacknowledged(client.transport)
+        had, taken = client.stalled, client.written - unsent
+        if had is None or taken > had.taken:
+            client.stalled = Backlog(unsent, taken, now) if unsent else None
+        return had is not None and had.unsent > BACKLOG and taken > had.taken
+
+    def _is_stalled(self, client: Client, now: float) -> bool:
+        return client.stalled is not None and now - client.stalled.since >= self._stall
+
+    def _ping(self, client: Client) -> None:
+        if client.dialect == Dialect.TEXT:
+            client.say(line.ping(self._pings))
+        else:
+            client.put(wrapped(jsonmsg.encode(jsonmsg.Ping(self._pings)), client.dialect))
+
+    # -- renewing --------------------------------------------------------------------------------------------------
+
+    def _keep(self, client: Client, left: float) -> None:
+        assert client.session is not None
+        self._renewals.append((client, Renewal(client.session.origin, max(1, int(left * 1000)))))
+        if client.sent is not None and client.sent.moved:
+            self._node.spawn(self._save(client))
+
+    async def _save(self, client: Client) -> None:
+        """Keep how far a text client has come."""
+        session, sent = client.session, client.sent
+        if session is None or sent is None:
+            return
+        positions = client.positions()
+        sent.moved = sent.under_way
+        try:
+            await self._node.store.sessions.save_positions(session.origin, positions)
+        except Unavailable:
+            sent.moved = True
+        except Refused:
+            pass  # the renewal says it
+        except Goodbye as goodbye:
+            client.goodbye(goodbye)
+
+    def renew_everybody(self) -> None:
+        """The store was away: say first who lives."""
+        now = self._node.loop.time()
+        for client in self.everybody():
+            if client.session is None or client.closing:
+                continue
+            silent = client.sent is not None and not client.sent.heartbeat
+            left = self._ttl if silent else client.heard + self._ttl - now
+            if left > 0:
+                self._renewals.append((client, Renewal(client.session.origin, max(1, int(left * 1000)))))
+        self.renew_collected()
+
+    def renew_collected(self) -> None:
+        """Send the renewals that have gathered."""
+        renewals, self._renewals = self._renewals, []
+        for i in range(0, len(renewals), AT_ONCE):
+            self._node.spawn(self._renew(renewals[i : i + AT_ONCE]))
+
+    async def _renew(self, renewals: list[tuple[Client, Renewal]]) -> None:
+        sessions = self._node.store.sessions
+        try:
+            results = await sessions.renew([renewal for _, renewal in renewals])
+        except Unavailable:
+            return  # everybody is renewed when the store is back
+        for (client, _), result in zip(renewals, results, strict=True):
+            if isinstance(result.error, Goodbye):
+                client.goodbye(result.error)
+            elif result.error is not None:
+                client.goodbye(self._goodbye("unavailable", result.error.text))
+            elif result.repair:
+                self._node.spawn(self._repair(client.sid))
+
+    async def _repair(self, sid: str) -> None:
+        """Finish what a gateway that died had begun for a session."""
+        try:
+            await self._node.store.sessions.tell(sid)
+            await self._node.store.direct.finish(sid)
+        except Refused:
+            pass

@@ -1,0 +1,143 @@
+"""Who is in which log here, and the writing: what gathers in a turn of the loop leaves in one write a connection.
+
+1. Nobody is waited for: handing over only appends to lists; a connection whose transport is full leaves the flow.
+2. A message is encoded once a dialect, and its bytes are shared by all who get it.
+3. What a channel was given before somebody joins its flow is spread first, so nobody gets a message twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from causerie.metrics import Metrics
+from causerie.wire.jsonmsg import Presence
+from gateway.batch import Batch, Dialect, Notice
+from gateway.channel import Channel, Room
+
+if TYPE_CHECKING:
+    from gateway.connection import Connection
+
+GATHER_S: Final = 0.001
+"""Under load, the least time between two rounds of writing."""
+
+
+class Hub:
+    """The channels of this gateway and the connections with something to write."""
+
+    def __init__(self, metrics: Metrics, loop: asyncio.AbstractEventLoop) -> None:
+        self.channels: dict[str, Channel] = {}
+        self.metrics = metrics
+        self._loop = loop
+        self._dirty: list[Channel] = []
+        self._waiting: list[Connection] = []
+        self._unconfirmed: list[tuple[Connection, int]] = []
+        self._scheduled = False
+        self._last = 0.0
+
+    # -- giving ----------------------------------------------------------------------------------------------------
+
+    def deliver(self, channel: Channel, item: Batch | Notice) -> None:
+        """Give messages (already the channel's head) or a notice to its members, soon."""
+        if not channel.members:
+            return
+        if channel.pending is None:
+            channel.pending = [item]
+            self._dirty.append(channel)
+            self._schedule()
+        else:
+            channel.pending.append(item)
+
+    def wake(self, connection: Connection) -> None:
+        """A connection has something to write where it had nothing."""
+        self._waiting.append(connection)
+        self._schedule()
+
+    def spread(self, channel: Channel) -> None:
+        """Hand what is pending to the members now (it is written later in the same turn)."""
+        pending, channel.pending = channel.pending, None
+        if not pending:
+            return
+        skipped = {item.skip for item in pending if isinstance(item, Notice) and item.skip}
+        forms: list[bytes | None] = [None, None, None]
+        for member in channel.members:
+            dialect = member.dialect
+            if skipped and member.sid in skipped:
+                self._hand_over_unless_own(channel, member, pending)
+                continue
+            data = forms[dialect]
+            if data is None:
+                data = forms[dialect] = b"".join([item.form(dialect) for item in pending])
+            if dialect == Dialect.TEXT:
+                member.note_sent(channel, pending)
+            out = member.out
+            if out is None:
+                member.out = [data]
+                self._waiting.append(member)
+            else:
+                out.append(data)
+        self.metrics.deliveries += len(channel.members) * sum(
+            len(item.mids) for item in pending if isinstance(item, Batch)
+        )
+
+    def _hand_over_unless_own(
+        self, channel: Channel, member: Connection, pending: list[Batch | Notice]
+    ) -> None:
+        mine = [item for item in pending if isinstance(item, Batch) or item.skip != member.sid]
+        if member.dialect == Dialect.TEXT:
+            member.note_sent(channel, mine)
+        for item in mine:
+            member.put(item.form(member.dialect))
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def _schedule(self) -> None:
+        if self._scheduled:
+            return
+        self._scheduled = True
+        wait = self._last + GATHER_S - self._loop.time()
+        if wait > 0:
+            self._loop.call_later(wait, self.flush)
+        else:
+            self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Write everything that has gathered."""
+        self._scheduled = False
+        dirty, self._dirty = self._dirty, []
+        for channel in dirty:
+            self.spread(channel)
+        waiting, self._waiting = self._waiting, []
+        for connection in waiting:
+            connection.write_out()
+        self._last = self._loop.time()
+
+    def confirm_later(self, connection: Connection) -> None:
+        """Tell a text connection in the next turn that its transport has tried what was written."""
+        if not self._unconfirmed:
+            self._loop.call_soon(self._confirm)
+        self._unconfirmed.append((connection, connection.written))
+
+    def _confirm(self) -> None:
+        unconfirmed, self._unconfirmed = self._unconfirmed, []
+        for connection, written in unconfirmed:
+            connection.confirm(written)
+
+    # -- presence --------------------------------------------------------------------------------------------------
+
+    def tell_presence(self, room: Room, event: Presence, sid: str, count: int, big: int) -> None:
+        """A member's change, to the others; in a room of more than `big` only how many are left, once a second."""
+        if count <= big:
+            notice = Notice(event, sid)
+            room.notices.append(notice)
+            room.notices_seen += 1
+            self.deliver(room, notice)
+        elif room.count_due is None:
+            room.count_due = self._loop.call_later(1.0, self._tell_count, room)
+            room.count = count
+        else:
+            room.count = count
+
+    def _tell_count(self, room: Room) -> None:
+        room.count_due = None
+        self.deliver(room, Notice(Presence(room.log, count=room.count)))

@@ -1,0 +1,66 @@
+"""What a text client was sent, until its TCP has acknowledged it: the last line that arrived is its position."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import deque
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from gateway.batch import Batch, Dialect, Notice
+from gateway.channel import Channel
+
+
+class _Mark(NamedTuple):
+    """A batch of a channel stands at these bytes of the stream."""
+
+    start: int
+    end: int
+    channel: Channel
+    batch: Batch
+
+
+class Sent:
+    """The unacknowledged part of one text connection's stream. Empty (no deque) while nothing is under way."""
+
+    __slots__ = ("_marks", "handed", "heartbeat", "moved")
+
+    def __init__(self) -> None:
+        self.handed = 0
+        """Bytes that the kernel surely has."""
+        self.moved = True
+        """Whether something was sent since the positions were last saved."""
+        self.heartbeat = False
+        """Whether the client asked for pings."""
+        self._marks: deque[_Mark] | None = None
+
+    def note(self, start: int, channel: Channel, items: Sequence[Batch | Notice]) -> None:
+        """These items of a channel are queued from the byte `start` on."""
+        self.moved = True
+        for item in items:
+            end = start + len(item.form(Dialect.TEXT))
+            if isinstance(item, Batch):
+                if self._marks is None:
+                    self._marks = deque()
+                self._marks.append(_Mark(start, end, channel, item))
+            start = end
+
+    def forget_arrived(self, arrived: int) -> None:
+        """The peer's TCP has acknowledged the stream up to that byte."""
+        marks = self._marks
+        while marks and marks[0].end <= arrived:
+            marks.popleft()
+        if not marks:
+            self._marks = None
+
+    @property
+    def under_way(self) -> bool:
+        """Whether some of it may not have arrived."""
+        return self._marks is not None
+
+    def first_missing(self, channel: Channel, arrived: int) -> int | None:
+        """The seq of the first message of a channel that has not wholly arrived; None if all have."""
+        for mark in self._marks or ():
+            if mark.channel is channel and mark.end > arrived:
+                return mark.batch.first + bisect_right(mark.batch.ends(), arrived - mark.start)
+        return None

@@ -1,0 +1,42 @@
+"""What the kernel knows of a TCP connection, and what we ask of it (Linux)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import socket
+import struct
+from typing import Final
+
+SIOCOUTQ: Final = 0x5411
+SEND_BUFFER: Final = 128 * 1024
+"""Bytes asked of the kernel for a connection (it takes twice as much): the rest is for our own bounds to judge."""
+
+
+def unacknowledged(transport: asyncio.BaseTransport) -> int:
+    """Bytes that the kernel has and the peer's TCP has not acknowledged; 0 where that cannot be told."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return 0
+    try:
+        answer = fcntl.ioctl(sock.fileno(), SIOCOUTQ, b"\0\0\0\0")
+    except OSError:
+        return 0
+    count: int = struct.unpack("i", answer)[0]
+    return count
+
+
+def prepare(transport: asyncio.BaseTransport, dead_after: float) -> None:
+    """Have TCP find a dead peer after about so many seconds, whether or not there is something to send."""
+    sock = transport.get_extra_info("socket")
+    if sock is None:
+        return
+    seconds = max(1, round(dead_after / 3))
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, seconds)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, seconds)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 2)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(dead_after * 1000))

@@ -1,0 +1,137 @@
+"""WebSocket at `/ws`: the handshake by `websockets`' sans-I/O code, then frames of our own without a task.
+
+uvicorn makes one for each upgrade, feeds it the request again, and then makes it the transport's protocol.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http
+import logging
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+
+from causerie.errors import GOODBYES, Goodbye
+from causerie.wire.framing import MAX_LINE
+from causerie.wire.websocket import (
+    Control,
+    FrameReader,
+    Opcode,
+    WebSocketError,
+    close_code,
+    close_frame,
+    frame,
+)
+from gateway.batch import Dialect
+from gateway.intake import Client
+from gateway.tcpinfo import prepare
+
+if TYPE_CHECKING:
+    from gateway.node import Node
+
+PATH = "/ws"
+CLOSE_CODES = {"shutdown": 1001, "timeout": 1008, "slow_consumer": 1008, "flood": 1008, "unavailable": 1013}
+
+log = logging.getLogger(__name__)
+
+
+class WebSocketClient(Client):
+    """A connection that was upgraded, or is just being."""
+
+    __slots__ = ("_close_sent", "_handshake")
+
+    def __init__(self, node: Node) -> None:
+        super().__init__(node)
+        self.dialect = Dialect.JSON_FRAMES
+        self.framer = FrameReader()
+        self._close_sent = False
+        self._handshake: ServerProtocol | None = ServerProtocol(
+            max_size=MAX_LINE, logger=logging.getLogger("gateway.handshake")
+        )
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        settings = self.node.settings
+        prepare(transport, max(settings.heartbeat_ttl, settings.stall_timeout) + settings.heartbeat_interval)
+
+    def data_received(self, data: bytes) -> None:
+        if self._handshake is not None:
+            self._shake_hands(self._handshake, data)
+        else:
+            self._receive(data)
+
+    def _receive(self, data: bytes) -> None:
+        if self.closing:
+            self._await_close(data)
+        else:
+            super().data_received(data)
+
+    def _shake_hands(self, handshake: ServerProtocol, data: bytes) -> None:
+        handshake.receive_data(data)
+        for request in handshake.events_received():
+            if not isinstance(request, Request):
+                continue
+            if urlsplit(request.path).path != PATH:
+                response = handshake.reject(http.HTTPStatus.NOT_FOUND, f"WebSocket is at {PATH}\n")
+            elif not self.node.open:
+                response = handshake.reject(http.HTTPStatus.SERVICE_UNAVAILABLE, "not now\n")
+            else:
+                response = handshake.accept(request)
+            handshake.send_response(response)
+            self._handshake = None
+            for piece in handshake.data_to_send():
+                if piece:
+                    self.transport.write(piece)
+            if response.status_code != http.HTTPStatus.SWITCHING_PROTOCOLS:
+                self.closing = True
+                self.transport.close()
+            return
+        if handshake.close_expected():
+            self.closing = True
+            self.transport.close()
+
+    def _take(self) -> Any:
+        """The next request; control frames are dealt with here."""
+        try:
+            while isinstance(item := self.framer.take(), Control):
+                self._control(item)
+                if self.closing:
+                    return None
+        except WebSocketError as error:
+            self._close(error.code, error.reason)
+            return None
+        return self._understood(item)
+
+    def _control(self, control: Control) -> None:
+        if control.opcode == Opcode.PING:
+            self.put(frame(Opcode.PONG, control.payload))
+        elif control.opcode == Opcode.CLOSE:
+            code = close_code(control.payload)
+            self._close(1000 if code == 1005 else code, "")
+
+    def _close(self, code: int, reason: str) -> None:
+        """Close without a goodbye: the peer asked for it, or broke the framing."""
+        self.put(close_frame(code, reason))
+        self._close_sent = True
+        self.end()
+
+    def _half_close(self, goodbye: Goodbye | None) -> None:
+        if goodbye is not None and not self._close_sent:
+            code = CLOSE_CODES.get(goodbye.code, 1000 if GOODBYES[goodbye.code] else 1008)
+            self.transport.write(close_frame(code, goodbye.code))
+            self._close_sent = True
+        else:
+            self.transport.close()
+
+    def _await_close(self, data: bytes) -> None:
+        """Drop what still comes until the peer's close frame."""
+        self.framer.feed(data)
+        try:
+            while (item := self.framer.take()) is not None:
+                if isinstance(item, Control) and item.opcode == Opcode.CLOSE:
+                    self.transport.close()
+        except WebSocketError:
+            self.transport.close()
