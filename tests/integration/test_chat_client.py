@@ -71,7 +71,7 @@ async def test_two_people_on_two_gateways(ann_and_bob: tuple[Client, Client]) ->
     ann, bob = ann_and_bob
     room = new_room()
     joined = await ann.join(room)
-    assert joined.data["members"] == [{"nick": ann.nick, "state": "online", "flags": ["moderator"]}]
+    assert [each["nick"] for each in joined.data["members"]] == [ann.nick]
     await bob.join(room)
     ack = await ann.send(room, "hi")
     assert ack == Ack(room, 1)
