@@ -51,7 +51,6 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[Any]) -> 
     if report.when == "teardown":
         for process in [process for process in running if not process.alive]:
             running.remove(process)
-    for process in running:
-        text = process.describe(unseen_only=True)
-        if report.failed:
-            report.sections.append(("processes", text))
+    news = [process.news() for process in running]
+    if report.failed:
+        report.sections += [("processes", text) for text in news if text]

@@ -136,13 +136,19 @@ class Process:
             self.wake()
             self.kill()
 
-    def describe(self, unseen_only: bool = False) -> str:
+    def describe(self) -> str:
         """What a person needs to see when a test failed."""
-        stderr = self.stderr
-        shown = stderr[self._reported :] if unseen_only else stderr
-        self._reported = len(stderr)
         state = "running" if self.alive else f"exit {self.popen.returncode}"
-        return f"--- {self.name} ({state})\nstdout: {self.stdout[-1000:]}\nstderr: {shown[-6000:]}"
+        return f"--- {self.name} ({state})\nstdout: {self.stdout[-1000:]}\nstderr: {self.stderr[-6000:]}"
+
+    def news(self) -> str:
+        """What it wrote to standard error since this was asked last; nothing if it wrote nothing and runs."""
+        stderr = self.stderr
+        unseen, self._reported = stderr[self._reported :], len(stderr)
+        if self.alive and not unseen:
+            return ""
+        state = "running" if self.alive else f"exit {self.popen.returncode}"
+        return f"--- {self.name} ({state})\n{unseen[-6000:]}"
 
     def __enter__(self) -> Self:
         return self
