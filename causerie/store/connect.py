@@ -138,13 +138,19 @@ def hosts_of(netloc: str, default_port: int) -> list[tuple[str, int]]:
 
 
 class RedisPy:
-    """The same commands through a redis-py client: Cluster, which it routes, and fakeredis in unit tests."""
+    """The same commands through a redis-py client: Cluster, which it routes, and fakeredis in unit tests.
+
+    The client's own rewriting of replies is switched off, so that replies look as on the shared connection.
+    """
 
     PARALLEL = 50
     """Below the hundred connections at which redis-py's pool raises instead of waiting."""
 
     def __init__(self, client: Any) -> None:
         self._client = client
+        for command in list(client.response_callbacks):
+            if not command.startswith(("CLUSTER", "COMMAND")):
+                del client.response_callbacks[command]
         self._slots = asyncio.Semaphore(self.PARALLEL)
 
     async def execute(self, *args: Arg) -> Any:
@@ -189,7 +195,7 @@ def cluster_client(url: str, timeout: float) -> RedisPy:
         password=unquote(parts.password) if parts.password else None,
         username=unquote(parts.username) if parts.username else None,
         socket_timeout=timeout,
-        decode_responses=False,
+        protocol=2,
         retry=Retry(NoBackoff(), 1),
     )
     return RedisPy(client)

@@ -60,18 +60,21 @@ local function log_add(h, b, stream, mid, prefix, middle, tail, now)
   return h.seq
 end
 
-local function log_drop(h, stream, count)
-  local entries = redis.call('XRANGE', stream, '-', '+', 'COUNT', count)
-  for _, entry in ipairs(entries) do h.bytes = h.bytes - #entry[2][4] - 64 end
-  h.length = h.length - #entries
-  redis.call('XTRIM', stream, 'MAXLEN', h.length)
+-- Drop the oldest until both bounds hold; the newest message stays whatever its size.
+local function log_trim(h, stream, limit, max_bytes)
+  while h.length > 1 and (h.length > limit or h.bytes > max_bytes) do
+    for _, entry in ipairs(redis.call('XRANGE', stream, '-', '+', 'COUNT', 8)) do
+      if h.length <= 1 or (h.length <= limit and h.bytes <= max_bytes) then break end
+      h.length, h.bytes = h.length - 1, h.bytes - #entry[2][4] - 64
+    end
+    redis.call('XTRIM', stream, 'MAXLEN', h.length)
+  end
 end
 
 -- Close a batch: trim to `limit` messages and `max_bytes`, keep the head, tell the feed in one frame.
 local function log_close(h, b, meta, stream, channel, limit, max_bytes)
   if not b.first then return end
-  if h.length > limit then log_drop(h, stream, h.length - limit) end
-  while h.bytes > max_bytes and h.length > 1 do log_drop(h, stream, math.min(8, h.length - 1)) end
+  log_trim(h, stream, limit, max_bytes)
   redis.call('HSET', meta, 'epoch', h.epoch, 'seq', int(h.seq), 'mid', h.mid, 'ts', int(h.ts), 'bytes', int(h.bytes))
   redis.call('PUBLISH', channel, 'M' .. h.epoch .. ' ' .. int(b.first) .. ' ' .. b.prev .. ' ' .. table.concat(b.mids, ',')
     .. '\n' .. table.concat(b.lines, '\n') .. '\n')
