@@ -96,7 +96,8 @@ class Service:
         if room == names.LOBBY:
             await self.store.logs.head(room)
         info = await self.store.rooms.info(room)
-        if info is None:
+        # A room that somebody only asked for has a head already, and nothing else.
+        if info is None or not (info.created or info.members or info.seq or room == names.LOBBY):
             raise Refused("no_such_room", f"there is no room {room}")
         return info
 

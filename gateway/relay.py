@@ -172,7 +172,9 @@ class Relay:
             self._take(channel, frame)
 
     def _presence(self, room: Room, frame: frames.Presence) -> None:
-        if not room.news_of(frame.sid, frame.version):
+        if frame.state == "gone":  # told once, by the version that came; after it the session is new here
+            room.heard_of.pop(frame.sid, None)
+        elif not room.news_of(frame.sid, frame.version):
             return
         event = jsonmsg.Presence(room.log, frame.nick, frame.state)
         if frame.to:

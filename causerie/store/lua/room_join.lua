@@ -14,7 +14,7 @@ if not already and ARGV[9] ~= '1' then
   local locked = redis.call('HGET', meta, 'locked')
   if locked and redis.call('HEXISTS', access, 'p:' .. sid) == 0 then return {0, 'locked', '', locked} end
 end
-local created = redis.call('EXISTS', meta, KEYS[2], members) == 0
+local created = redis.call('EXISTS', KEYS[2], members) == 0 and redis.call('HEXISTS', meta, 'created') == 0
 local head = log_head(meta, KEYS[2], ARGV[1], ARGV[2])
 if created then
   redis.call('HSET', meta, 'created', int(now))
