@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
 
-from tests.support.timing import PATIENCE
+from tests.support.timing import PATIENCE, START_PATIENCE
 
 ROOT = Path(__file__).resolve().parents[2]
 _PR_SET_PDEATHSIG = 1
@@ -89,7 +89,7 @@ class Process:
     def stdout(self) -> str:
         return "".join(f"{line}\n" for line in self.stdout_lines)
 
-    def wait_for_line(self, test: Callable[[str], bool], what: str, patience: float = PATIENCE * 2) -> str:
+    def wait_for_line(self, test: Callable[[str], bool], what: str, patience: float = START_PATIENCE) -> str:
         """The first line of standard output that passes `test`; an AssertionError if none comes."""
         deadline = time.monotonic() + patience
         with self._changed:
@@ -280,7 +280,7 @@ async def run_program(
     *,
     stdin: str | bytes = b"",
     env: dict[str, str] | None = None,
-    patience: float = PATIENCE * 2,
+    patience: float = START_PATIENCE,
     cwd: Path = ROOT,
 ) -> subprocess.CompletedProcess[str]:
     """Run a short-lived program to its end: `causerie admin ...`, or a gateway with wrong settings."""

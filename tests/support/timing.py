@@ -9,6 +9,9 @@ from typing import TypeVar
 PATIENCE = float(os.environ.get("CAUSERIE_TEST_PATIENCE", "15"))
 """Seconds after which an awaited event counts as missing."""
 
+START_PATIENCE = max(30.0, 2 * PATIENCE)
+"""Seconds that a program may take to start on a busy machine."""
+
 T = TypeVar("T")
 
 
