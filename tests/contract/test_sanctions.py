@@ -1,4 +1,4 @@
-"""Sanctions: when a call has answered, not one more line gets through; they outlive sessions, renames and repeats."""
+"""Sanctions: when a call has answered not one more line gets through; they outlive sessions and renames."""
 
 import pytest
 
