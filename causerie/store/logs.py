@@ -20,6 +20,8 @@ from causerie.store.scripts import Scripts
 
 ID_WINDOW = 256
 """Send ids remembered for each device and target."""
+ASKED_S = 3600
+"""How long the epoch of a log that was only asked for is kept."""
 READ_BYTES = 256 * 1024
 """Bytes of messages that one read returns at most, give or take a message."""
 
@@ -134,12 +136,14 @@ class Logs:
 
     async def head(self, log: str) -> Position:
         """Where a log stands (an unwritten one at seq 0 of a fresh epoch)."""
-        return position(await self._run("log_head", self.names(log)[:2], self.names(log)[2], new_epoch()))
+        return (await self.heads([log]))[0]
 
     async def heads(self, logs: Sequence[str]) -> list[Position]:
         """Where many logs stand, in one write."""
         named = [self.names(log) for log in logs]
-        rows = await self._run.many("log_head", [((m, s), (channel, new_epoch())) for m, s, channel in named])
+        rows = await self._run.many(
+            "log_head", [((m, s), (channel, new_epoch(), ASKED_S)) for m, s, channel in named]
+        )
         return [position(row) for row in rows]
 
     async def read(self, log: str, after: int, limit: int) -> Chunk:

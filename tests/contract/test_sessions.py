@@ -220,3 +220,14 @@ async def test_pages_hold_every_session_once(store: Store) -> None:
         if cursor is None:
             break
     assert sorted(seen) == [f"p{n}" for n in range(7)]
+
+
+async def test_a_room_only_asked_for_leaves_no_trace_for_long(store: Store) -> None:
+    """A refused join of random names must not fill the store."""
+    alice = await person(store, "alice")
+    meta = f"{store.keys.of('#dev')}:meta"
+    asked = await store.logs.head("#dev")
+    assert await store.executor.execute("TTL", meta) > 0
+    joined = await store.sessions.join(alice, "#dev")
+    assert (joined.head, joined.created) == (asked, True)
+    assert await store.executor.execute("TTL", meta) == -1

@@ -44,6 +44,7 @@ local function log_head(meta, stream, channel, candidate)
   end
   if length > 0 then h.bytes = stream_bytes(stream) end
   redis.call('HSET', meta, 'epoch', h.epoch, 'seq', int(h.seq), 'mid', h.mid, 'ts', int(h.ts), 'bytes', int(h.bytes))
+  h.fresh = h.seq == 0 and not m[1]
   if h.seq > 0 then redis.call('PUBLISH', channel, 'R' .. h.epoch .. ' ' .. int(h.seq) .. ' ' .. h.mid) end
   return h
 end
@@ -76,6 +77,7 @@ local function log_close(h, b, meta, stream, channel, limit, max_bytes)
   if not b.first then return end
   log_trim(h, stream, limit, max_bytes)
   redis.call('HSET', meta, 'epoch', h.epoch, 'seq', int(h.seq), 'mid', h.mid, 'ts', int(h.ts), 'bytes', int(h.bytes))
+  if b.first == 1 then redis.call('PERSIST', meta) end
   redis.call('PUBLISH', channel, 'M' .. h.epoch .. ' ' .. int(b.first) .. ' ' .. b.prev .. ' ' .. table.concat(b.mids, ',')
     .. '\n' .. table.concat(b.lines, '\n') .. '\n')
 end

@@ -20,6 +20,7 @@ if created then
   redis.call('HSET', meta, 'created', int(now))
   if ARGV[8] == '1' then redis.call('HSET', access, 'o:' .. sid, '1') end
 end
+redis.call('PERSIST', meta)
 redis.call('HSET', access, 'i:' .. sid, '1')
 for i = 10, #ARGV, 2 do fence(access, sid, ARGV[i], ARGV[i + 1]) end
 if ARGV[7] ~= '' and newer(a[3], ARGV[7]) then redis.call('HSET', access, 'm:' .. sid, ARGV[7]) end
