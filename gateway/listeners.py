@@ -43,9 +43,9 @@ def listen(host: str, port: Port, *, shared: bool) -> socket.socket:
         sock.bind(address)
         sock.listen(BACKLOG)
         sock.setblocking(False)
-    except OSError:
+    except OSError as error:
         sock.close()
-        raise
+        raise OSError(error.errno, f"{host}:{number}: {error.strerror}") from error
     return sock
 
 
@@ -83,6 +83,7 @@ class Listeners:
             http="httptools",
             lifespan="off",
             log_config=None,
+            log_level="warning",
             access_log=False,
             proxy_headers=False,
             server_header=False,

@@ -174,7 +174,7 @@ class Relay:
     def _presence(self, room: Room, frame: frames.Presence) -> None:
         if frame.state == "gone":  # told once, by the version that came; after it the session is new here
             room.heard_of.pop(frame.sid, None)
-        elif not room.news_of(frame.sid, frame.version):
+        elif not room.is_news(frame.sid, frame.version, frame.state):
             return
         event = jsonmsg.Presence(room.log, frame.nick, frame.state)
         if frame.to:

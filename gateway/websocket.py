@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 PATH = "/ws"
 CLOSE_CODES = {"shutdown": 1001, "timeout": 1008, "slow_consumer": 1008, "flood": 1008, "unavailable": 1013}
 
-log = logging.getLogger(__name__)
+_handshake_log = logging.getLogger("gateway.handshake")
+_handshake_log.setLevel(logging.WARNING)
 
 
 class WebSocketClient(Client):
@@ -49,7 +50,7 @@ class WebSocketClient(Client):
         self.framer = FrameReader()
         self._close_sent = False
         self._handshake: ServerProtocol | None = ServerProtocol(
-            max_size=MAX_LINE, logger=logging.getLogger("gateway.handshake")
+            max_size=MAX_LINE, logger=_handshake_log
         )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

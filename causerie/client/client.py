@@ -93,6 +93,7 @@ class Client:
         self._futures: dict[int, asyncio.Future[Event]] = {}
         self._task: asyncio.Task[None] | None = None
         self._welcomed = False
+        self._leaving = False
         self._answered = 0
         self.closed: ClientError | Refused | None = None
 
@@ -154,6 +155,7 @@ class Client:
     async def close(self) -> None:
         """Leave without a goodbye: the session stays, and its `cookie` brings it back."""
         if self._task is not None:
+            self._leaving = True
             self._task.cancel()
             await asyncio.wait([self._task])
         self._end(Closed("closed"))
@@ -352,8 +354,15 @@ class Client:
             welcomed = self._core.state == "open"
             self._core.disconnected()
             self._pass_on()
-            await transport.close()
+            await self._part_with(transport)
         return self._core.hangup or Hangup(reason), welcomed
+
+    async def _part_with(self, transport: Transport) -> None:
+        hangup = self._core.hangup
+        if self._leaving or (hangup is not None and hangup.final is not None):
+            await transport.close()
+        else:
+            transport.abort()  # courtesy to a peer that may be dead would delay the return
 
     async def _read(self, transport: Transport) -> str:
         core, clock = self._core, asyncio.get_running_loop().time
@@ -386,7 +395,7 @@ class Client:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout_at(core.deadline()):
                         await self._wake.wait()
-        await transport.close()
+        transport.abort()  # the reader ends with it
 
     # -- passing on ----------------------------------------------------------------------------------------
 

@@ -34,6 +34,9 @@ class Transport(Protocol):
     async def close(self) -> None:
         """End the connection; what was sent is on its way."""
 
+    def abort(self) -> None:
+        """End the connection at once, without a word to a peer that may be dead."""
+
 
 def check_url(url: str) -> str:
     """Return the URL if the client can use it; raises ValueError with one clear line."""
@@ -92,7 +95,11 @@ class TcpTransport:
     async def close(self) -> None:
         """Close the socket; a peer that does not read has a second for what is still on its way."""
         self._writer.close()
-        asyncio.get_running_loop().call_later(1.0, self._writer.transport.abort)
+        asyncio.get_running_loop().call_later(1.0, self.abort)
+
+    def abort(self) -> None:
+        """Drop the socket."""
+        self._writer.transport.abort()
 
 
 class WebSocketTransport:
@@ -119,6 +126,10 @@ class WebSocketTransport:
     async def close(self) -> None:
         """Say goodbye as RFC 6455 wants it, but wait for a second at most."""
         await self._connection.close()
+
+    def abort(self) -> None:
+        """Drop the socket."""
+        self._connection.transport.abort()
 
 
 async def _open_tcp(url: str) -> Transport:

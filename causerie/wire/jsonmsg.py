@@ -185,7 +185,7 @@ class Presence(msgspec.Struct, tag_field="ev", tag="presence"):
 class Ack(msgspec.Struct, tag_field="ev", tag="ack"):
     """A message is in the store."""
 
-    re: int | UnsetType
+    re: int
     log: str = msgspec.field(name="in")
     seq: int
     duplicate: bool | UnsetType = UNSET

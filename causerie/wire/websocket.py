@@ -144,7 +144,7 @@ class FrameReader:
                 return Control(Opcode(opcode), self._payload(size, length))
             self._opcode = opcode or self._opcode
             self._size += length
-            if long:
+            if long and length:
                 self._move(size)
                 self._parts, self._skip, self._fin = None, length, fin
                 continue

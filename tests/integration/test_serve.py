@@ -1,8 +1,10 @@
 """`causerie serve`, docs/protocol.md "Programs": one process tree that dies as one and keeps its promises."""
 
 import asyncio
+import fcntl
 import os
 import signal
+import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -74,7 +76,7 @@ async def test_all_that_was_promised_survives_kill_9(serve: Any, token: Any) -> 
     async with Rest(first, token()) as rest:
         await rest.post("/suspensions", {"nick": "bob", "reason": "noise"})
         await rest.post("/bans", {"subject": "mallory", "reason": "spam"})
-    positions = ann.positions()
+    positions = ann.positions("#lobby", "#dev", "@")
     below = first.descendants()
     first.kill()
     await all_gone(below)
@@ -97,6 +99,14 @@ async def test_all_that_was_promised_survives_kill_9(serve: Any, token: Any) -> 
     await bob_again.refused("suspended", "send", to="#lobby", body="still here")
     mallory = await JsonClient.open(second, name="mallory")
     await mallory.refused("banned", "hello", nick="mallory")
+    assert token() not in second.stdout + second.stderr
+
+    below = second.descendants()
+    second.terminate()
+    bye = await back.ended("shutdown")
+    assert bye["retry_after"] > 0
+    assert await second.exit_code(patience=30) == 0
+    await all_gone(below)
     for client in (ann, bob, back, bob_again, mallory):
         await client.dispose()
 
@@ -112,98 +122,62 @@ async def test_when_any_part_dies_all_is_stopped(serve: Any, word: str) -> None:
     assert "ended by itself (SIGKILL)" in running.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-async def test_a_graceful_stop_tells_everybody_and_exits_0(serve: Any, number: int) -> None:
-    running = await serve()
-    below = running.descendants()
-    ann = await JsonClient.open(running, name="ann")
-    await ann.hello(nick="ann")
-    running.signal(number)
-    bye = await ann.ended("shutdown")
-    assert bye["retry_after"] > 0
-    assert await running.exit_code(patience=30) == 0
-    await all_gone(below)
-    await ann.dispose()
+async def test_one_serve_a_folder_until_shutdown_stops_it(serve: Any, tmp_path: Path) -> None:
+    """The lock, also that of a left-over store; the token; `!shutdown`. All in a folder with a long name.
 
-
-async def test_shutdown_stops_everything_and_exits_0(serve: Any, token: Any) -> None:
-    running = await serve()
+    The path of a Unix socket has some hundred bytes; a data folder's has more.
+    """
+    folder = tmp_path / ("long name " * 12)
+    running = await serve(data_dir=folder)
     below = running.descendants()
+
+    second = await run_program(
+        [causerie_script(), "serve", "--data-dir", str(folder), "--http-port", "auto", "--tcp-port", "auto"]
+    )
+    assert (second.returncode, second.stdout, second.stderr.count("\n")) == (1, "", 1)
+    assert "another `causerie serve` uses it" in second.stderr
+    # Should a store ever outlive its parent, it keeps the next one out.
+    descriptors = Path(f"/proc/{child(running, 'valkey-server')}/fd").iterdir()
+    assert str(folder / "lock") in [str(descriptor.readlink()) for descriptor in descriptors]
+
+    secret = (folder / "admin-token").read_text().strip()
+    assert len(secret) >= 22
+    assert (folder / "admin-token").stat().st_mode & 0o777 == 0o600
+    assert (running.stdout + running.stderr).count(secret) == 1
+    for pid in [running.pid, *below]:
+        assert secret not in Path(f"/proc/{pid}/cmdline").read_bytes().decode()
+
     done = await run_program(
         [causerie_script(), "admin", "shutdown", "--url", running.http],
-        env={"CAUSERIE_ADMIN_TOKEN": token()},
+        env={"CAUSERIE_ADMIN_TOKEN": secret},
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert await running.exit_code(patience=30) == 0
     await all_gone(below)
 
 
-async def test_a_second_serve_never_shares_the_data(serve: Any, tmp_path: Path) -> None:
-    running = await serve()
-    second = await run_program(
-        [
-            causerie_script(),
-            "serve",
-            "--data-dir",
-            str(tmp_path / "data"),
-            "--http-port",
-            "auto",
-            "--tcp-port",
-            "auto",
-        ]
-    )
-    assert second.returncode == 1
-    assert second.stdout == ""
-    assert second.stderr.count("\n") == 1
-    assert "another `causerie serve` uses it" in second.stderr
-    assert running.alive
-
-
-async def test_the_lock_lives_as_long_as_the_store(serve: Any, tmp_path: Path) -> None:
-    """A left-over store, should one ever outlive its parent, keeps the next `serve` out."""
-    running = await serve()
-    descriptors = Path(f"/proc/{child(running, 'valkey-server')}/fd").iterdir()
-    assert str(tmp_path / "data" / "lock") in [str(descriptor.readlink()) for descriptor in descriptors]
-
-
-async def test_the_token_is_made_once_and_shown_once(serve: Any, token: Any, tmp_path: Path) -> None:
-    first = await serve()
-    secret = token()
-    assert len(secret) >= 22
-    assert (tmp_path / "data" / "admin-token").stat().st_mode & 0o777 == 0o600
-    assert (first.stdout + first.stderr).count(secret) == 1
-    for pid in [first.pid, *first.descendants()]:
-        assert secret not in Path(f"/proc/{pid}/cmdline").read_bytes().decode()
-    first.terminate()
-    assert await first.exit_code(patience=30) == 0
-    second = await serve()
-    assert token() == secret
-    async with Rest(second, secret) as rest:
-        assert await rest.get("/bans") == {"items": [], "next": None}
-    assert secret not in second.stdout + second.stderr
-
-
-async def test_what_the_gateway_cannot_do_is_said_and_leaves_nothing(serve: Any, tmp_path: Path) -> None:
-    """A port that is taken: one line of the gateway, and no process stays."""
-    running = await serve()
-    taken = running.tcp[1]
-    other = await run_program(
-        [
-            causerie_script(),
-            "serve",
-            "--data-dir",
-            str(tmp_path / "other"),
-            "--http-port",
-            "auto",
-            "--tcp-port",
-            str(taken),
-        ]
-    )
-    assert other.returncode in (1, 2)
-    assert str(taken) in other.stderr
-    assert "Traceback" not in other.stderr
-    lock_is_free = await run_program(["flock", "--nonblock", str(tmp_path / "other" / "lock"), "true"])
-    assert lock_is_free.returncode == 0
+async def test_what_the_gateway_cannot_do_is_said_and_leaves_nothing(tmp_path: Path) -> None:
+    """A port that is taken: one line of the gateway that names it, and no process stays."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = await run_program(
+            [
+                causerie_script(),
+                "serve",
+                "--data-dir",
+                str(tmp_path),
+                "--http-port",
+                "auto",
+                "--tcp-port",
+                str(port),
+            ]
+        )
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert f"causerie gateway: 127.0.0.1:{port}: " in done.stderr
+    assert "Traceback" not in done.stderr
+    with (tmp_path / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 async def test_a_folder_that_cannot_be_used_is_a_bad_setting(tmp_path: Path) -> None:
@@ -213,13 +187,6 @@ async def test_a_folder_that_cannot_be_used_is_a_bad_setting(tmp_path: Path) -> 
     assert done.stdout == ""
     assert done.stderr.startswith("causerie serve: --data-dir ")
     assert done.stderr.count("\n") == 1
-
-
-async def test_a_long_data_dir_is_no_obstacle(serve: Any, tmp_path: Path) -> None:
-    """The path of a Unix socket has some hundred bytes; a data folder's has more."""
-    running = await serve(data_dir=tmp_path / ("long name " * 12))
-    running.terminate()
-    assert await running.exit_code(patience=30) == 0
 
 
 async def test_the_terminal_is_the_moderators_console(tmp_path: Path) -> None:

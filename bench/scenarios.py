@@ -1,0 +1,136 @@
+"""What is measured. Each scenario gives one round's figures; `run.py` repeats it and takes medians."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
+
+from bench import load, servers
+from bench.load import Dialect, Load
+from bench.machine import cpu_seconds, memory
+from bench.servers import Served
+
+Figures = dict[str, Any]
+Scenario = Callable[[], Figures]
+
+
+def _figures(run: dict[str, Any], served: Served) -> Figures:
+    """What a run says, with the CPU time of each server process by name and a delivery."""
+    cpu = dict(zip(served.pids, run.pop("cpu"), strict=True))
+    deliveries, total = run["deliveries"], sum(cpu.values())
+    run.pop("event")
+    return {
+        "cpu_us_per_delivery": round(total * 1e6 / max(1, deliveries), 3),
+        "cpu_us_by_process": {name: round(used * 1e6 / max(1, deliveries), 3) for name, used in cpu.items()},
+        "deliveries_per_s": round(deliveries / run["seconds"]),
+        "messages_per_s": round(run["sent"] / run["seconds"]),
+        "deliveries_per_core_s": round(deliveries / max(total, 1e-9)),
+        "deliveries_per_read": round(run["deliveries"] / max(1, run["reads"]), 2),
+        "server_cpu": round(total / run["seconds"], 3),
+        "load_cpu_share": round(run["load_cpu"] / run["seconds"], 3),
+        **run,
+    }
+
+
+def traffic(
+    server: Callable[[], AbstractContextManager[Served]], dialect: Dialect, *, websocket: bool = False, **options: Any
+) -> Scenario:
+    """Members in rooms; some send, as fast as they get their own back (`window`), or at a `rate` in all."""
+
+    def measure() -> Figures:
+        with server() as served:
+            ports = served.http_ports if websocket else served.ports
+            with Load(dialect, ports, pids=list(served.pids.values()), **options) as generator:
+                generator.hear("ready")
+                return _figures(generator.run(), served)
+
+    return measure
+
+
+def room(members: int, *, websocket: bool = False, **options: Any) -> Scenario:
+    """One room, one of its members sending."""
+    dialect = load.causerie(websocket=websocket)
+    return traffic(servers.causerie, dialect, websocket=websocket, members=members, senders=1, **options)
+
+
+def rooms(count: int, members: int, *, websocket: bool = False, **options: Any) -> Scenario:
+    """Many rooms, everybody sending."""
+    dialect = load.causerie("#r%r", websocket=websocket)
+    return traffic(
+        servers.causerie, dialect, websocket=websocket, rooms=count, members=members, senders=members, **options
+    )
+
+
+def idle(count: int, *, websocket: bool = False, watch_s: float = 0.0, **settings: object) -> Scenario:
+    """Connections that do nothing: memory of every process a connection, and CPU while they stay."""
+
+    def measure() -> Figures:
+        with servers.causerie(**settings) as served:
+            ports = served.http_ports if websocket else served.ports
+            dialect = load.causerie(websocket=websocket)
+            with Load(dialect, ports, members=200, offset=1_000_000):
+                time.sleep(1)  # what is made once, is made
+            time.sleep(1)
+            before = {name: memory(pid) for name, pid in served.pids.items()}
+            with Load(dialect, ports, members=count, drain_ms=60_000) as generator:
+                opened = generator.hear("ready")
+                time.sleep(1)
+                after = {name: memory(pid) for name, pid in served.pids.items()}
+                figures: Figures = {
+                    "connections": count,
+                    "connects_per_s": round(count / opened["seconds"]),
+                    "bytes_per_connection": {
+                        name: round((after[name].private - before[name].private) / count) for name in before
+                    },
+                    "rss_per_connection": {
+                        name: round((after[name].rss - before[name].rss) / count) for name in before
+                    },
+                }
+                if watch_s:
+                    figures |= _watched(served, generator, watch_s)
+                return figures
+
+    return measure
+
+
+def _watched(served: Served, generator: Load, seconds: float) -> Figures:
+    """The share of a core that each process takes while nobody says anything."""
+    start, began = time.monotonic(), {name: cpu_seconds(pid) for name, pid in served.pids.items()}
+    time.sleep(seconds)
+    wall = time.monotonic() - start
+    shares = {name: round((cpu_seconds(pid) - began[name]) / wall, 4) for name, pid in served.pids.items()}
+    generator.say("stats")
+    stats = generator.hear("stats")
+    return {"idle_cpu_share": shares, "pings": stats["pings"], "closed": stats["closed"], "watched_s": round(wall, 1)}
+
+
+def storm(count: int, missed: int = 100, *, websocket: bool = False) -> Scenario:
+    """A gateway dies; everybody comes back to another at once, each with some messages missed."""
+
+    def measure() -> Figures:
+        with servers.causerie(2, session_ttl="1h") as served:
+            ports = served.http_ports if websocket else served.ports
+            dialect = load.causerie(websocket=websocket)
+            with Load(dialect, ports[:1], members=count, missed=missed, ramp=100) as generator:
+                generator.hear("ready")
+                generator.say("drop")
+                generator.hear("dropped")
+                served.gateways[0].kill()
+                with Load(load.causerie(), served.ports[1:], offset=count, members=1, senders=1, source=2,
+                          rate=missed * 5, seconds=missed / (missed * 5), warmup=0) as poster:
+                    poster.hear("ready")
+                    posted = poster.run()["sent_all"]
+                time.sleep(0.5)
+                pids = {name: pid for name, pid in served.pids.items() if name != "gateway"}
+                before = {name: cpu_seconds(pid) for name, pid in pids.items()}
+                generator.say(f"resume {ports[1]}")
+                back = generator.hear("resumed")
+                cpu = {name: round(cpu_seconds(pid) - before[name], 2) for name, pid in pids.items()}
+                generator.say("stats")
+                stats = generator.hear("stats")
+                return {"sessions": count, "missed": missed, "posted": posted, "seconds": round(back["seconds"], 3),
+                        "cpu_s": cpu, "lost": stats["lost"], "disorder": stats["disorder"], "errors": stats["errors"]}
+
+    return measure

