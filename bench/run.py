@@ -36,9 +36,7 @@ SCENARIOS: dict[str, scenarios.Scenario] = {
         for joined in ("", "joined-")
         for window in (8, 64)
     },
-    "floor-steady": scenarios.traffic(
-        servers.floor, load.FLOOR, members=1000, senders=1, rate=50, seconds=5, warmup=1
-    ),
+    "floor-steady": scenarios.traffic(servers.floor, load.FLOOR, members=1000, senders=1, rate=50, seconds=5, warmup=1),
     "floor-rooms": scenarios.traffic(servers.floor, load.FLOOR, rooms=100, members=10, senders=10, window=1),
     **{f"members-{n}": scenarios.room(n, window=8) for n in (10, 30, 100, 300, 1000, 3000, 10_000, 18_000)},
     **{f"rooms-{n}": scenarios.rooms(n, 10, window=1) for n in (1, 3, 10, 30, 100, 300, 1000)},

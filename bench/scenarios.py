@@ -118,8 +118,17 @@ def storm(count: int, missed: int = 100, *, websocket: bool = False) -> Scenario
                 generator.say("drop")
                 generator.hear("dropped")
                 served.gateways[0].kill()
-                with Load(load.causerie(), served.ports[1:], offset=count, members=1, senders=1, source=2,
-                          rate=missed * 5, seconds=missed / (missed * 5), warmup=0) as poster:
+                with Load(
+                    load.causerie(),
+                    served.ports[1:],
+                    offset=count,
+                    members=1,
+                    senders=1,
+                    source=2,
+                    rate=missed * 5,
+                    seconds=missed / (missed * 5),
+                    warmup=0,
+                ) as poster:
                     poster.hear("ready")
                     posted = poster.run()["sent_all"]
                 time.sleep(0.5)
@@ -130,7 +139,15 @@ def storm(count: int, missed: int = 100, *, websocket: bool = False) -> Scenario
                 cpu = {name: round(cpu_seconds(pid) - before[name], 2) for name, pid in pids.items()}
                 generator.say("stats")
                 stats = generator.hear("stats")
-                return {"sessions": count, "missed": missed, "posted": posted, "seconds": round(back["seconds"], 3),
-                        "cpu_s": cpu, "lost": stats["lost"], "disorder": stats["disorder"], "errors": stats["errors"]}
+                return {
+                    "sessions": count,
+                    "missed": missed,
+                    "posted": posted,
+                    "seconds": round(back["seconds"], 3),
+                    "cpu_s": cpu,
+                    "lost": stats["lost"],
+                    "disorder": stats["disorder"],
+                    "errors": stats["errors"],
+                }
 
     return measure

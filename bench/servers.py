@@ -59,7 +59,9 @@ def ready(process: subprocess.Popen[str]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def causerie(gateways: int = 1, *, appendfsync: str = "everysec", worker: bool = True, **settings: object) -> Iterator[Served]:
+def causerie(
+    gateways: int = 1, *, appendfsync: str = "everysec", worker: bool = True, **settings: object
+) -> Iterator[Served]:
     """A chat of some gateways, a worker and a store, all on the server's core."""
     token = secrets.token_urlsafe(16)
     with scratch() as folder, contextlib.ExitStack() as stack:

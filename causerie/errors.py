@@ -51,9 +51,7 @@ class Refused(Exception):
     for `suspended` and `banned` only); `retry_after` is in seconds.
     """
 
-    def __init__(
-        self, code: str, text: str, *, until: float | None = None, retry_after: float | None = None
-    ) -> None:
+    def __init__(self, code: str, text: str, *, until: float | None = None, retry_after: float | None = None) -> None:
         assert code in REFUSALS, code
         super().__init__(text)
         self.code = code

@@ -39,9 +39,7 @@ def _mapped(text: str, limit: int, what: str) -> str:
     except UnicodeError:
         raise Refused("bad_nick", f"{printable(text)!r:.80} cannot be a {what}") from None
     if len(name) > limit or _FORBIDDEN.search(name):
-        raise Refused(
-            "bad_nick", f"a {what} has 1 to {limit} characters and none of # @ ! : , * ? / {{ }} < >"
-        )
+        raise Refused("bad_nick", f"a {what} has 1 to {limit} characters and none of # @ ! : , * ? / {{ }} < >")
     if is_address(name):
         raise Refused("bad_nick", f"a {what} cannot look like an address")
     return name

@@ -45,9 +45,7 @@ class Rights:
         right = self.is_admin_token(given)
         # A wrong one counts in the very call that asks for the count, so that guesses sent side by side, here
         # or at other gateways, cannot all be answered before the first of them is counted.
-        wait = await (
-            self._store.control.locked_out(address) if right else self._store.control.wrong_token(address)
-        )
+        wait = await (self._store.control.locked_out(address) if right else self._store.control.wrong_token(address))
         if wait is not None:
             raise Refused("rate_limited", "too many wrong tokens from this address", retry_after=wait)
         return right

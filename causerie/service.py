@@ -138,9 +138,7 @@ class Service:
                 raise Refused("not_joined", f"you are not in {of}")
         return Reply(data={"messages": await self._messages(log, before, limit)})
 
-    async def room_messages(
-        self, actor: Actor, room: str, before: int | None, limit: int
-    ) -> list[msgspec.Raw]:
+    async def room_messages(self, actor: Actor, room: str, before: int | None, limit: int) -> list[msgspec.Raw]:
         """The same for operators, who need not be members."""
         self.rights.demand_admin(actor)
         await self.room(room)
@@ -228,9 +226,7 @@ class Service:
 
     # -- sanctions --
 
-    async def kick(
-        self, actor: Actor, people: Sequence[str], reason: str, room: str | None = None
-    ) -> str | None:
+    async def kick(self, actor: Actor, people: Sequence[str], reason: str, room: str | None = None) -> str | None:
         """Put people out of a room, or (None, by an admin) end their sessions; returns where."""
         reason = _short(reason, "reason")
         room = await self.rights.scope(actor, room)
@@ -330,18 +326,14 @@ class Service:
         self.rights.demand_admin(actor)
         return _page(await self.store.sanctions.bans(), cursor, limit)
 
-    async def suspensions(
-        self, actor: Actor, cursor: str | None, limit: int
-    ) -> tuple[list[Sanction], str | None]:
+    async def suspensions(self, actor: Actor, cursor: str | None, limit: int) -> tuple[list[Sanction], str | None]:
         """Who is suspended in the whole chat, a page."""
         self.rights.demand_admin(actor)
         return _page(await self.store.sanctions.suspensions(), cursor, limit)
 
     # -- operating --
 
-    async def audit(
-        self, actor: Actor, before: str | None, limit: int
-    ) -> tuple[list[AuditEntry], str | None]:
+    async def audit(self, actor: Actor, before: str | None, limit: int) -> tuple[list[AuditEntry], str | None]:
         """The newest lines of the audit log, the newest first, and the `before` of the next page."""
         self.rights.demand_admin(actor)
         return await self.store.control.audit_log(before, limit)
@@ -363,9 +355,7 @@ class Service:
         in_lobby = set(await self.store.rooms.sids(names.LOBBY))
         rooms = await self.store.rooms.names()
         return [
-            room
-            for room in rooms
-            if room != names.LOBBY and not in_lobby.issuperset(await self.store.rooms.sids(room))
+            room for room in rooms if room != names.LOBBY and not in_lobby.issuperset(await self.store.rooms.sids(room))
         ]
 
     async def shutdown(self, actor: Actor, grace: float, reason: str) -> None:

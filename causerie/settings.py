@@ -114,13 +114,9 @@ class Settings(BaseSettings):
     nick_ttl: Seconds = Field(600.0, description="a nick crashed for so long may be taken by another")
     history_limit: Count = Field(10_000, description="messages kept of a room")
     room_bytes: Bytes = Field(16 * 2**20, description="bytes kept of a room")
-    rate_limit: float = Field(
-        10.0, ge=0, allow_inf_nan=False, description="messages a second of a session; 0 = none"
-    )
+    rate_limit: float = Field(10.0, ge=0, allow_inf_nan=False, description="messages a second of a session; 0 = none")
     max_outbox: Bytes = Field(2**20, description="bytes queued to one slow client")
-    stall_timeout: PositiveSeconds = Field(
-        30.0, description="a client reading nothing for so long is cut off"
-    )
+    stall_timeout: PositiveSeconds = Field(30.0, description="a client reading nothing for so long is cut off")
     max_rooms: Count = Field(50, description="rooms of a session")
     namespace: Annotated[str, AfterValidator(_namespace)] = Field(
         "causerie", description="prefix of every key and channel in the store"
@@ -209,9 +205,7 @@ def from_command_line(argv: Sequence[str], program: str) -> Settings:
 
     Bad ones end the program: one line on standard error, exit status 2.
     """
-    parser = OneLineParser(
-        prog=program, description="Each option is also CAUSERIE_<NAME>, and a key of the file."
-    )
+    parser = OneLineParser(prog=program, description="Each option is also CAUSERIE_<NAME>, and a key of the file.")
     parser.add_argument("--version", action="version", version=f"causerie {__version__}")
     parser.add_argument(
         "--config",

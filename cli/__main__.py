@@ -62,12 +62,8 @@ def _node(package: str) -> Callable[[Sequence[str]], int]:
 
 
 def _chat(argv: Sequence[str]) -> int:
-    parser = OneLineParser(
-        prog="causerie chat", description="Chat. Several URLs: fail over between gateways."
-    )
-    parser.add_argument(
-        "urls", nargs="*", metavar="URL", help=f"ws://, wss:// or tcp:// ({DEFAULT_CHAT_URL})"
-    )
+    parser = OneLineParser(prog="causerie chat", description="Chat. Several URLs: fail over between gateways.")
+    parser.add_argument("urls", nargs="*", metavar="URL", help=f"ws://, wss:// or tcp:// ({DEFAULT_CHAT_URL})")
     parser.add_argument("--nick", default=os.environ.get("CAUSERIE_NICK") or None, help="who to be")
     parser.add_argument("--json", action="store_true", help="print events as JSON lines")
     parser.add_argument(

@@ -95,22 +95,14 @@ def _sanction(given: argparse.Namespace) -> tuple[str | None, str]:
 
 def _parser() -> argparse.ArgumentParser:
     shared = OneLineParser(add_help=False)
-    shared.add_argument(
-        "--url", default=argparse.SUPPRESS, help=f"a gateway ({DEFAULT_URL}, or CAUSERIE_URL)"
-    )
-    shared.add_argument(
-        "--admin-token", default=argparse.SUPPRESS, metavar="TOKEN", help="better by environment"
-    )
+    shared.add_argument("--url", default=argparse.SUPPRESS, help=f"a gateway ({DEFAULT_URL}, or CAUSERIE_URL)")
+    shared.add_argument("--admin-token", default=argparse.SUPPRESS, metavar="TOKEN", help="better by environment")
     shared.add_argument("--admin-token-file", default=argparse.SUPPRESS, metavar="FILE")
-    shared.add_argument(
-        "--json", action="store_true", default=argparse.SUPPRESS, help="print the answer as JSON"
-    )
+    shared.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print the answer as JSON")
     parser = OneLineParser(prog="causerie admin", description="Moderate from a shell.", parents=[shared])
     actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
 
-    def action(
-        name: str, act: Callable[[Api, Any], Answer], show: Callable[..., str], text: str
-    ) -> OneLineParser:
+    def action(name: str, act: Callable[[Api, Any], Answer], show: Callable[..., str], text: str) -> OneLineParser:
         added = actions.add_parser(name, help=text, description=text, parents=[shared])
         added.set_defaults(act=act, show=show)
         return added
@@ -132,9 +124,7 @@ def _parser() -> argparse.ArgumentParser:
     action("kick", _kick, _done, "end a session").add_argument("subject", type=_name, metavar="NICK")
     action("bans", _bans, _table("subject", "until", "by", "reason"), "the bans in force")
     action("suspensions", _suspensions, _table("nick", "until", "by", "reason"), "the suspensions in force")
-    audit = action(
-        "audit", _audit, _table("ts", "who", "what", "whom", "until", "why"), "who did what, newest"
-    )
+    audit = action("audit", _audit, _table("ts", "who", "what", "whom", "until", "why"), "who did what, newest")
     audit.add_argument("limit", nargs="?", type=int, default=50, metavar="N")
     audit.add_argument("--before", help="go on from the `next` of an earlier answer")
     action("announce", _announce, _done, "tell everybody").add_argument("words", nargs="+", metavar="TEXT")

@@ -163,9 +163,7 @@ class Room(Channel):
             self._clear()
         ring.append(batch)
         self._ring_bytes += len(batch.lines)
-        while len(ring) > 1 and (
-            self._ring_bytes > RING_BYTES or ring[-1].last - ring[0].last >= RING_MESSAGES
-        ):
+        while len(ring) > 1 and (self._ring_bytes > RING_BYTES or ring[-1].last - ring[0].last >= RING_MESSAGES):
             self._ring_bytes -= len(ring.popleft().lines)
 
     def stand_at(self, head: Position) -> None:

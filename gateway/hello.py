@@ -112,9 +112,7 @@ def _listen_as(client: Client, channel: Channel) -> None:
 
 async def _enter(client: Client, wish: _Wish) -> None:
     node = client.node
-    if wish.admin_token is not None and not await node.service.rights.check_token(
-        wish.admin_token, client.address
-    ):
+    if wish.admin_token is not None and not await node.service.rights.check_token(wish.admin_token, client.address):
         raise Refused("denied", "this is not the admin token")
     attached, heads = await _attach(client, wish)
     session = attached.session
@@ -229,9 +227,7 @@ async def _welcome(client: Client, wish: _Wish, attached: Attached, heads: dict[
         node.notes.apply_to(client, note)
 
 
-async def _standing(
-    client: Client, room: str, head: Position, claim: Position | None
-) -> tuple[Channel, Standing, int]:
+async def _standing(client: Client, room: str, head: Position, claim: Position | None) -> tuple[Channel, Standing, int]:
     """Where a log stands, what of the claimed position is kept, and from above which seq the client gets it."""
     node = client.node
     channel = await node.relay.open("@" + client.sid if room == names.INBOX else room)

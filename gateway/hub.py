@@ -80,9 +80,7 @@ class Hub:
             len(item.mids) for item in pending if isinstance(item, Batch)
         )
 
-    def _hand_over_unless_own(
-        self, channel: Channel, member: Connection, pending: list[Batch | Notice]
-    ) -> None:
+    def _hand_over_unless_own(self, channel: Channel, member: Connection, pending: list[Batch | Notice]) -> None:
         mine = [item for item in pending if isinstance(item, Batch) or item.skip != member.sid]
         if member.dialect == Dialect.TEXT:
             member.note_sent(channel, mine)

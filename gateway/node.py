@@ -116,9 +116,7 @@ class Node:
                 await self.store.check_format()
                 await self.control.begin()
                 await self.addresses.load(self.store)
-                self.relay.feed = await self.store.feed(
-                    self.relay.on_frame, self.relay.on_back, self.control.nudge
-                )
+                self.relay.feed = await self.store.feed(self.relay.on_frame, self.relay.on_back, self.control.nudge)
                 break
             except FormatTooNew:
                 raise

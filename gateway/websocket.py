@@ -49,9 +49,7 @@ class WebSocketClient(Client):
         self.dialect = Dialect.JSON_FRAMES
         self.framer = FrameReader()
         self._close_sent = False
-        self._handshake: ServerProtocol | None = ServerProtocol(
-            max_size=MAX_LINE, logger=_handshake_log
-        )
+        self._handshake: ServerProtocol | None = ServerProtocol(max_size=MAX_LINE, logger=_handshake_log)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)

@@ -322,9 +322,7 @@ class Client:
             delay = hangup.retry_after
             if delay is None:
                 delay = random.uniform(0, self._ceiling(failures))
-            self._tell(
-                {"ev": "disconnected", "url": url, "reason": hangup.reason, "retry_in": round(delay, 3)}
-            )
+            self._tell({"ev": "disconnected", "url": url, "reason": hangup.reason, "retry_in": round(delay, 3)})
             if self._patience is not None and clock() + delay - last_seen > self._patience:
                 return Unreachable(f"no server for {clock() - last_seen:.0f} s; the last: {hangup.reason}")
             await asyncio.sleep(delay)

@@ -128,9 +128,7 @@ class Core:
 
     def command(self, line: str) -> int:
         """Queue a line as a person would type it."""
-        return self.request(
-            CONTROL_LANE, op="command", line=line, repeatable=verb_of(line) not in UNREPEATABLE
-        )
+        return self.request(CONTROL_LANE, op="command", line=line, repeatable=verb_of(line) not in UNREPEATABLE)
 
     def quit(self) -> int:
         """Queue the goodbye."""

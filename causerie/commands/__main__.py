@@ -29,9 +29,7 @@ def markdown() -> str:
     """The whole page."""
     parts = [_HEAD]
     for role, entries in groupby(listed(), key=lambda entry: entry.role):
-        parts.append(
-            f"\n## For {role.value}\n\n| command | what it does | while suspended |\n| --- | --- | --- |\n"
-        )
+        parts.append(f"\n## For {role.value}\n\n| command | what it does | while suspended |\n| --- | --- | --- |\n")
         parts += [_row(entry) for entry in entries]
     return "".join(parts)
 

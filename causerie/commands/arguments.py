@@ -71,9 +71,7 @@ def lasting(value: str | float) -> float:
     """How long a sanction lasts, in seconds."""
     seconds = grace(value)
     if seconds <= 0:
-        raise Refused(
-            "bad_request", "a duration of nothing: give none for an endless one, or 90s, 10m, 2h, 7d"
-        )
+        raise Refused("bad_request", "a duration of nothing: give none for an endless one, or 90s, 10m, 2h, 7d")
     return seconds
 
 

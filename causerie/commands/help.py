@@ -21,9 +21,7 @@ async def show(ctx: Context) -> Reply:
     if word:
         entry = SPELLINGS.get(word.removeprefix("!").casefold())
         if entry is None:
-            raise Refused(
-                "bad_request", f"unknown command {names.printable(word)[:40]}; !help lists them all"
-            )
+            raise Refused("bad_request", f"unknown command {names.printable(word)[:40]}; !help lists them all")
         return Reply(_explained(entry), {"commands": [described(entry)]})
     allowed = await ctx.service.rights.roles(ctx.actor)
     entries = [entry for entry in listed() if entry.role in allowed]

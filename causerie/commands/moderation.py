@@ -15,9 +15,7 @@ async def kick(ctx: Context) -> Reply:
     """Put somebody out of the room; by an admin, out of the chat: the session ends and its cookie is void."""
     people: list[str] = ctx.args["people"]
     room = await ctx.service.kick(ctx.actor, people, ctx.args["reason"], ctx.args["room"])
-    return Reply(
-        [f"{one} is out of {room or 'the chat'}" for one in people], {"people": people, "room": room}
-    )
+    return Reply([f"{one} is out of {room or 'the chat'}" for one in people], {"people": people, "room": room})
 
 
 @command("op", _IN_ROOM, PEOPLE, role=Role.MODERATOR)
@@ -43,9 +41,7 @@ async def _moderators(ctx: Context, *, to: bool) -> Reply:
 async def suspend(ctx: Context) -> Reply:
     """Silence somebody for a time (90s, 10m, 2h, 7d) or until forgiven: still there and reading."""
     args = ctx.args
-    done = await ctx.service.suspend(
-        ctx.actor, args["people"], args["duration"], args["reason"], args["room"]
-    )
+    done = await ctx.service.suspend(ctx.actor, args["people"], args["duration"], args["reason"], args["room"])
     return _sanctioned(*done, "suspended")
 
 
@@ -66,7 +62,6 @@ async def forgive(ctx: Context) -> Reply:
     """Lift suspension and ban."""
     lifted = await ctx.service.forgive(ctx.actor, ctx.args["people"], ctx.args["room"])
     text = [
-        f"{one} is forgiven" if kinds else f"{one} was neither suspended nor banned"
-        for one, kinds in lifted.items()
+        f"{one} is forgiven" if kinds else f"{one} was neither suspended nor banned" for one, kinds in lifted.items()
     ]
     return Reply(text, {"forgiven": lifted})

@@ -48,9 +48,7 @@ async def topic(ctx: Context) -> Reply:
     """Show what the current room is about, or set it."""
     if ctx.args["text"]:
         await ctx.service.set_topic(ctx.actor, ctx.actor.current, ctx.args["text"], ctx.id)
-        return Reply(
-            [f"the topic of {ctx.actor.current} is now: {ctx.args['text']}"], {"topic": ctx.args["text"]}
-        )
+        return Reply([f"the topic of {ctx.actor.current} is now: {ctx.args['text']}"], {"topic": ctx.args["text"]})
     info = await ctx.service.room(ctx.actor.current)
     return Reply([f"{info.room}: {info.topic or 'no topic'}"], {"topic": info.topic})
 

@@ -32,9 +32,7 @@ class Store:
         self.executor, self._target = executor, target
         self.keys = Keys(settings.namespace)
         self.scripts = Scripts(executor)
-        self.logs = Logs(
-            self.scripts, executor, self.keys, limit=settings.history_limit, max_bytes=settings.room_bytes
-        )
+        self.logs = Logs(self.scripts, executor, self.keys, limit=settings.history_limit, max_bytes=settings.room_bytes)
         self.sessions = Sessions(
             self.scripts, executor, self.keys, self.logs,
             ttl=settings.heartbeat_ttl, session_ttl=settings.session_ttl,

@@ -89,9 +89,7 @@ class Control:
         seconds, _ = await self._executor.execute("TIME")
         return [
             text(g)
-            for g in await self._executor.execute(
-                "ZRANGEBYSCORE", self._keys.gateways, int(seconds) * 1000, "+inf"
-            )
+            for g in await self._executor.execute("ZRANGEBYSCORE", self._keys.gateways, int(seconds) * 1000, "+inf")
         ]
 
     async def applied_everywhere(self, id_: str) -> bool:
@@ -105,9 +103,7 @@ class Control:
     async def forget_dead(self) -> None:
         """For workers: drop gateways that have not registered for a while."""
         seconds, _ = await self._executor.execute("TIME")
-        dead = await self._executor.execute(
-            "ZRANGEBYSCORE", self._keys.gateways, "-inf", (int(seconds) - 60) * 1000
-        )
+        dead = await self._executor.execute("ZRANGEBYSCORE", self._keys.gateways, "-inf", (int(seconds) - 60) * 1000)
         for gateway in dead:
             await self.unregister(text(gateway))
 
@@ -124,13 +120,9 @@ class Control:
     ) -> None:
         """Write one line to the audit log."""
         entry = {"who": who, "what": what, "whom": whom, "why": why, "until": until, "room": room}
-        await self._executor.execute(
-            "XADD", self._keys.audit, "MAXLEN", "~", KEPT_AUDIT, "*", "e", _encode(entry)
-        )
+        await self._executor.execute("XADD", self._keys.audit, "MAXLEN", "~", KEPT_AUDIT, "*", "e", _encode(entry))
 
-    async def audit_log(
-        self, before: str | None = None, limit: int = 50
-    ) -> tuple[list[AuditEntry], str | None]:
+    async def audit_log(self, before: str | None = None, limit: int = 50) -> tuple[list[AuditEntry], str | None]:
         """The newest lines before the id `before`, newest first, and the cursor of older ones (None: no
         more).
         """

@@ -27,9 +27,7 @@ class Directory:
 
     async def lookup_many(self, nicks: Sequence[str]) -> list[str | None]:
         """Who has these nicks."""
-        sids = await self._executor.execute_many(
-            [("GET", f"{self._keys.nick(nick)}:lease") for nick in nicks]
-        )
+        sids = await self._executor.execute_many([("GET", f"{self._keys.nick(nick)}:lease") for nick in nicks])
         return [None if sid is None else text(sid) for sid in sids]
 
     async def describe(self, sid: str) -> SessionInfo | None:

@@ -141,9 +141,7 @@ class Logs:
     async def heads(self, logs: Sequence[str]) -> list[Position]:
         """Where many logs stand, in one write."""
         named = [self.names(log) for log in logs]
-        rows = await self._run.many(
-            "log_head", [((m, s), (channel, new_epoch(), ASKED_S)) for m, s, channel in named]
-        )
+        rows = await self._run.many("log_head", [((m, s), (channel, new_epoch(), ASKED_S)) for m, s, channel in named])
         return [position(row) for row in rows]
 
     async def read(self, log: str, after: int, limit: int) -> Chunk:
@@ -169,9 +167,7 @@ class Logs:
         row = await self._run("log_probe", (meta, stream), channel, new_epoch(), seen.seq)
         head, first, mid = position(row), int(row[3]), text(row[4])
         other = bool(seen.mid and mid and seen.mid != mid)
-        return Probe(
-            head, first, head.epoch == seen.epoch and first - 1 <= seen.seq <= head.seq and not other
-        )
+        return Probe(head, first, head.epoch == seen.epoch and first - 1 <= seen.seq <= head.seq and not other)
 
     async def new_epoch(self, log: str, old: str) -> Position:
         """Leave the epoch `old` (if it still is the log's) for a new one; the head as it is then."""

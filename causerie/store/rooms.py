@@ -51,9 +51,7 @@ class Rooms:
     async def page(self, cursor: str | None = None, limit: int = 100) -> tuple[list[RoomInfo], str | None]:
         """Rooms by name, and the cursor of the next ones (None: no more)."""
         start = f"({cursor}" if cursor else "-"
-        names = await self._executor.execute(
-            "ZRANGEBYLEX", self._keys.rooms, start, "+", "LIMIT", 0, limit + 1
-        )
+        names = await self._executor.execute("ZRANGEBYLEX", self._keys.rooms, start, "+", "LIMIT", 0, limit + 1)
         rooms = [text(name) for name in names]
         infos = [info for info in await self._infos(rooms[:limit]) if info is not None]
         return infos, rooms[limit - 1] if len(rooms) > limit else None
@@ -75,9 +73,7 @@ class Rooms:
                 found.append(None)
             else:
                 found.append(
-                    RoomInfo(
-                        room, members, int(seq), text(epoch), text(topic or b""), int(created or 0) / 1000
-                    )
+                    RoomInfo(room, members, int(seq), text(epoch), text(topic or b""), int(created or 0) / 1000)
                 )
         return found
 

@@ -31,9 +31,7 @@ _decode = msgspec.json.Decoder(Sanction).decode
 class Sanctions:
     """All sanctions. `seconds` None is until forgiven; `by` and `reason` are for the lists and the audit."""
 
-    def __init__(
-        self, scripts: Scripts, executor: Any, keys: Keys, sessions: Sessions, control: Control
-    ) -> None:
+    def __init__(self, scripts: Scripts, executor: Any, keys: Keys, sessions: Sessions, control: Control) -> None:
         self._run, self._executor, self._keys = scripts, executor, keys
         self._sessions, self._control = sessions, control
 
@@ -45,9 +43,7 @@ class Sanctions:
         )
         return text(value), text(holder), bool(active)
 
-    async def _sanction(
-        self, subject: str, seconds: float | None, reason: str, by: str
-    ) -> tuple[Sanction, int]:
+    async def _sanction(self, subject: str, seconds: float | None, reason: str, by: str) -> tuple[Sanction, int]:
         now = await self._sessions.now_ms()
         until_ms = 0 if seconds is None else now + int(seconds * 1000)
         return Sanction(subject, until_ms / 1000 if until_ms else None, reason, by, now / 1000), until_ms
@@ -67,9 +63,7 @@ class Sanctions:
         if not sid:
             return
         base = self._keys.session(sid)
-        rooms = await self._run(
-            "session_mute", [f"{base}:rec", f"{base}:rooms"], self._keys.of("@" + sid), value
-        )
+        rooms = await self._run("session_mute", [f"{base}:rec", f"{base}:rooms"], self._keys.of("@" + sid), value)
         calls = [([f"{self._keys.of(text(room))}:access"], (value, f"m:{sid}")) for room in rooms]
         await self._run.many("room_sanction", calls)
 
@@ -117,9 +111,7 @@ class Sanctions:
 
     async def _room_write(self, room: str, until_ms: int, reason: str, *fields: str) -> None:
         version = await self._micros()
-        await self._run(
-            "room_sanction", [f"{self._keys.of(room)}:access"], f"{version} {until_ms} {reason}", *fields
-        )
+        await self._run("room_sanction", [f"{self._keys.of(room)}:access"], f"{version} {until_ms} {reason}", *fields)
 
     async def _micros(self) -> int:
         seconds, micros = await self._executor.execute("TIME")
@@ -193,9 +185,7 @@ class Sanctions:
 
     async def suspensions(self) -> list[Sanction]:
         """Suspensions in force, oldest first."""
-        return sorted(
-            await self._listed(self._keys.suspensions), key=lambda sanction: (sanction.ts, sanction.subject)
-        )
+        return sorted(await self._listed(self._keys.suspensions), key=lambda sanction: (sanction.ts, sanction.subject))
 
     async def _listed(self, index: str) -> list[Sanction]:
         values, time = await self._executor.execute_many([("HVALS", index), ("TIME",)])

@@ -59,9 +59,7 @@ class Scripts:
         listed = [(len(keys), *keys, *args) for keys, args in calls]
         self.calls += len(listed)
         replies = await self._executor.execute_many([("EVALSHA", sha, *call) for call in listed])
-        unknown = [
-            i for i, reply in enumerate(replies) if isinstance(reply, ReplyError) and reply.code == "NOSCRIPT"
-        ]
+        unknown = [i for i, reply in enumerate(replies) if isinstance(reply, ReplyError) and reply.code == "NOSCRIPT"]
         if unknown:
             again = await self._executor.execute_many([("EVAL", source, *listed[i]) for i in unknown])
             for i, reply in zip(unknown, again, strict=True):

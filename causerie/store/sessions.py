@@ -136,9 +136,7 @@ class Sessions(Directory):
         """Take a nick; from a session that is over, or crashed for longer than the nick's TTL, too."""
         base, overtake = self._keys.nick(nick), ""
         for _ in range(3):
-            row = await self._run(
-                "nick_lease", [f"{base}:lease", f"{base}:sanctions"], sid, overtake, int(renaming)
-            )
+            row = await self._run("nick_lease", [f"{base}:lease", f"{base}:sanctions"], sid, overtake, int(renaming))
             if row[0] == 1:
                 if overtake:
                     await self.cleanup(overtake)
@@ -243,9 +241,7 @@ class Sessions(Directory):
 
     async def _set(self, origin: Origin, *fields: str) -> None:
         code = text(
-            await self._run(
-                "session_set", self._k(origin.sid, "rec", "devices"), origin.device, origin.gen, *fields
-            )
+            await self._run("session_set", self._k(origin.sid, "rec", "devices"), origin.device, origin.gen, *fields)
         )
         if code:
             raise refusal((0, code))
@@ -274,9 +270,7 @@ class Sessions(Directory):
         rows = await self._run.many("session_renew", calls)
         await self.schedule([(r.origin.sid, r.ttl_ms) for r in renewals])
         return [
-            Renewed(r.origin, refusal(row), False)
-            if row[0] == 0
-            else Renewed(r.origin, None, bool(row[2] or row[3]))
+            Renewed(r.origin, refusal(row), False) if row[0] == 0 else Renewed(r.origin, None, bool(row[2] or row[3]))
             for r, row in zip(renewals, rows, strict=True)
         ]
 
@@ -286,9 +280,7 @@ class Sessions(Directory):
         shards: dict[int, list[Any]] = {}
         for sid, ms in dues:
             shards.setdefault(shard_of(sid), []).extend((now + ms, sid))
-        await self._executor.execute_many(
-            [("ZADD", self._keys.due(shard), *pairs) for shard, pairs in shards.items()]
-        )
+        await self._executor.execute_many([("ZADD", self._keys.due(shard), *pairs) for shard, pairs in shards.items()])
 
     async def now_ms(self) -> int:
         """The store's clock."""

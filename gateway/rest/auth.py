@@ -83,9 +83,7 @@ def _bearer_token(scope: Scope) -> str | None:
 def _too_large(scope: Scope) -> ProblemResponse | None:
     length = _header(scope, b"content-length")
     if length is not None and length.isdigit() and int(length[:12]) > MAX_REQUEST:
-        return ProblemResponse(
-            413, f"a request has at most {MAX_REQUEST} bytes", headers={"Connection": "close"}
-        )
+        return ProblemResponse(413, f"a request has at most {MAX_REQUEST} bytes", headers={"Connection": "close"})
     return None
 
 

@@ -88,9 +88,7 @@ def _shape(api: Schema, schema: Schema, indent: int = 0) -> str:
     if schema.get("type") != "object" or "properties" not in schema:
         return _brief(schema)
     inner = "  " * (indent + 1)
-    members = [
-        f'{inner}"{name}": {_shape(api, one, indent + 1)}' for name, one in schema["properties"].items()
-    ]
+    members = [f'{inner}"{name}": {_shape(api, one, indent + 1)}' for name, one in schema["properties"].items()]
     return "{\n" + ",\n".join(members) + "\n" + "  " * indent + "}"
 
 

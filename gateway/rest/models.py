@@ -36,9 +36,7 @@ Grace = Annotated[
     float, BeforeValidator(arguments.grace), WithJsonSchema({"type": "number", "examples": [5], "default": 0})
 ]
 Reason = Annotated[str, _text(names.line), Field(examples=["spam"])]
-Body = Annotated[
-    str, _text(names.body), Field(examples=["hi"], description="at most 4 KiB of UTF-8, not blank")
-]
+Body = Annotated[str, _text(names.body), Field(examples=["hi"], description="at most 4 KiB of UTF-8, not blank")]
 State = Literal["online", "away", "crashed"]
 
 Cursor = Annotated[str | None, Query(description="`next` of the page before", max_length=200)]

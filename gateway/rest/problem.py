@@ -62,9 +62,7 @@ class ProblemResponse(JSONResponse):
         errors: list[dict[str, Any]] | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
-        problem = Problem(
-            title=HTTPStatus(status).phrase, status=status, detail=detail, code=code, errors=errors
-        )
+        problem = Problem(title=HTTPStatus(status).phrase, status=status, detail=detail, code=code, errors=errors)
         super().__init__(problem.model_dump(exclude_none=True), status_code=status, headers=headers)
 
 
@@ -113,6 +111,4 @@ RESPONSES: Final[dict[int | str, dict[str, Any]]] = {
 
 def responses(*statuses: int) -> dict[int | str, dict[str, Any]]:
     """The same with these statuses too."""
-    return RESPONSES | {
-        status: RESPONSES[401] | {"description": HTTPStatus(status).phrase} for status in statuses
-    }
+    return RESPONSES | {status: RESPONSES[401] | {"description": HTTPStatus(status).phrase} for status in statuses}

@@ -28,9 +28,7 @@ async def show_room(service: TheService, room: RoomName) -> dict[str, Any]:
     return {**{name: getattr(info, name) for name in RoomItem.model_fields}, "people": people}
 
 
-@router.get(
-    "/{room}/messages", response_model=Page[MessageItem], summary="Read a room", responses=responses(404)
-)
+@router.get("/{room}/messages", response_model=Page[MessageItem], summary="Read a room", responses=responses(404))
 async def read_messages(
     service: TheService,
     actor: Operator,

@@ -26,9 +26,7 @@ router = APIRouter(tags=["sanctions"])
 
 
 @router.get("/bans", response_model=Page[BanItem], summary="List the bans")
-async def list_bans(
-    service: TheService, actor: Operator, cursor: Cursor = None, limit: Limit = 100
-) -> dict[str, Any]:
+async def list_bans(service: TheService, actor: Operator, cursor: Cursor = None, limit: Limit = 100) -> dict[str, Any]:
     """Who is banned from the chat: nicks, addresses, networks."""
     items, rest = await service.bans(actor, cursor, limit)
     return {"items": items, "next": rest}

@@ -27,8 +27,6 @@ async def list_sessions(
 
 
 @router.delete("/{nick}", status_code=204, summary="Kick somebody", responses=responses(404))
-async def kick(
-    service: TheService, actor: Operator, nick: Nick, reason: Annotated[str, Query()] = ""
-) -> None:
+async def kick(service: TheService, actor: Operator, nick: Nick, reason: Annotated[str, Query()] = "") -> None:
     """End the session; its cookie is void."""
     await service.kick(actor, [nick], reason)

@@ -163,9 +163,7 @@ async def test_too_long_is_answered_before_hello(people: People) -> None:
 async def test_broken_utf8_on_tcp(people: People) -> None:
     """Broken UTF-8 is a bad line: `bad_request`, and the connection stays."""
     alice = await people.enter("alice")
-    for number, broken in enumerate(
-        (b"\xff\xfe", b"\xc3", b"\xed\xa0\x80", b"\xc0\xaf", b"\xf5\x80\x80\x80"), 1
-    ):
+    for number, broken in enumerate((b"\xff\xfe", b"\xc3", b"\xed\xa0\x80", b"\xc0\xaf", b"\xf5\x80\x80\x80"), 1):
         await alice.wire.write_bytes(b'{"op":"send","to":"#lobby","body":"' + broken + b'"}\n')
         await alice.settled()
         assert len(alice.seen("error", code="bad_request")) == number, broken
@@ -352,9 +350,7 @@ async def test_text_body_over_4_kib(people: People) -> None:
     await reader.message("é" * 2048, in_=room)
 
 
-@pytest.mark.parametrize(
-    "junk", [b"a\x1b[31mb", b"a\x00b", b"a\x07b", b"a\x7fb", b"a\xc2\x9bb", b"a\xff", b"a\rb"]
-)
+@pytest.mark.parametrize("junk", [b"a\x1b[31mb", b"a\x00b", b"a\x07b", b"a\x7fb", b"a\xc2\x9bb", b"a\xff", b"a\rb"])
 async def test_text_line_with_control_characters_or_broken_utf8(people: People, junk: bytes) -> None:
     """“newline and tab are the only control characters in it”: `bad_request`; nothing is posted."""
     typist, reader, room = await _text(people)

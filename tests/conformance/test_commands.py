@@ -43,9 +43,7 @@ async def test_unknown_command(people: People, line: str) -> None:
     await alice.refused("bad_request", "command", line=line)
 
 
-@pytest.mark.parametrize(
-    "line", ["!join", "!whois", "!nick", "!me", "!history x", "!history -1", "!join lobby"]
-)
+@pytest.mark.parametrize("line", ["!join", "!whois", "!nick", "!me", "!history x", "!history -1", "!join lobby"])
 async def test_missing_or_bad_arguments(people: People, line: str) -> None:
     """A command without what it needs is a bad request."""
     alice = await people.enter("alice")

@@ -396,9 +396,7 @@ async def test_client_made_cookie_of_somebody_elses_nick(people: People) -> None
     await client.refused("nick_taken", "hello", nick=alice.nick, cookie=secrets.token_urlsafe(32))
 
 
-@pytest.mark.parametrize(
-    "cookie", ["", "short", "x" * 21, "no spaces allowed in base64url", 7, ["x"], "x" * 5000]
-)
+@pytest.mark.parametrize("cookie", ["", "short", "x" * 21, "no spaces allowed in base64url", 7, ["x"], "x" * 5000])
 async def test_client_made_cookie_that_is_none(people: People, cookie: Any) -> None:
     """“a secret of at least 128 bits (base64url)”: what cannot be one is refused, and creates nothing."""
     nick = people.nick("alice")

@@ -387,7 +387,8 @@ async def test_body_of_4_kib_and_one_more(people: People) -> None:
 
 
 @pytest.mark.parametrize(
-    "to", [None, 7, "", "lobby", [], ["#lobby", "#other"], ["#lobby", "@x"], ["@"], "@", [7], {"a": 1}, "#", "# ", "@a b"]
+    "to",
+    [None, 7, "", "lobby", [], ["#lobby", "#other"], ["#lobby", "@x"], ["@"], "@", [7], {"a": 1}, "#", "# ", "@a b"],
 )
 async def test_target_that_is_none(people: People, to: object) -> None:
     """“target: `#room` or `@nick`”, or a list of nicks."""

@@ -231,9 +231,7 @@ async def test_unavailable_takes_with_it_all_that_was_read(people: People, own_s
         await alice.push_all(ops)
         got = await alice.answers(ops, 30)
         taken = [answer["ev"] == "ack" for answer in got]
-        assert taken == sorted(taken, reverse=True), (
-            "after the first `unavailable` nothing of that pipeline is taken"
-        )
+        assert taken == sorted(taken, reverse=True), "after the first `unavailable` nothing of that pipeline is taken"
         return all(taken)
 
     await eventually(until_taken, "the whole pipeline", 30)
@@ -394,9 +392,7 @@ async def test_worker_that_comes_later_finds_what_expired(quick_people: People) 
 
 
 @pytest.mark.parametrize("how", ["kill", "pause"])
-async def test_outage_of_the_store_is_no_death_of_its_clients(
-    quick_people: People, own_store: Store, how: str
-) -> None:
+async def test_outage_of_the_store_is_no_death_of_its_clients(quick_people: People, own_store: Store, how: str) -> None:
     """“an outage of the store is no death of its clients”: longer than any TTL, and nobody is announced."""
     people, room = quick_people, quick_people.room()
     members = [await people.enter("member", n, room=room) for n in (0, 1)]
@@ -413,9 +409,7 @@ async def test_outage_of_the_store_is_no_death_of_its_clients(
     number = members[0].next_id()
 
     async def taken() -> bool:
-        return bool(
-            (await members[0].ask("send", id=number, to=room, body="after", patience=30))["ev"] == "ack"
-        )
+        return bool((await members[0].ask("send", id=number, to=room, body="after", patience=30))["ev"] == "ack")
 
     await eventually(taken, "a send after the outage", 30)
     await members[1].message("after", patience=30)

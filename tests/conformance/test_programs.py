@@ -192,8 +192,7 @@ async def test_flag_wins_over_environment_and_file(store: Store) -> None:
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder) / "causerie.toml"
         config.write_text(
-            'heartbeat_interval = "3s"\nheartbeat_ttl = "2m"\n'
-            'host = "127.0.0.3"\nadmin_token = "of-the-file"\n'
+            'heartbeat_interval = "3s"\nheartbeat_ttl = "2m"\nhost = "127.0.0.3"\nadmin_token = "of-the-file"\n'
         )
         env = {"CAUSERIE_HEARTBEAT_INTERVAL": "4", "CAUSERIE_HOST": "127.0.0.4"}
         chat = Chat(store, namespace=new_word("t-"), admin_token="of-the-file")
@@ -210,9 +209,7 @@ async def test_flag_wins_over_environment_and_file(store: Store) -> None:
 async def test_unix_socket(store: Store) -> None:
     """“`--redis-url` (..., `unix://`, ...)”."""
     with tempfile.TemporaryDirectory() as folder, Store(unixsocket=f"{folder}/valkey.sock"):
-        chat = Chat(
-            store, namespace=new_word("t-"), redis_url=f"unix://{folder}/valkey.sock", gateways=1, workers=1
-        )
+        chat = Chat(store, namespace=new_word("t-"), redis_url=f"unix://{folder}/valkey.sock", gateways=1, workers=1)
         with chat:
             async with People(chat) as people:
                 alice = await people.enter("alice")
@@ -300,9 +297,7 @@ async def test_chat_prints_what_comes(people: People) -> None:
     """A plain line client shows what others say."""
     nick = people.nick("listener")
     watcher = await people.enter("watcher", 1)
-    process = Process(
-        [causerie_script(), "chat", people.chat.gateways[0].ws, "--nick", nick], name="chat", stdin=-1
-    )
+    process = Process([causerie_script(), "chat", people.chat.gateways[0].ws, "--nick", nick], name="chat", stdin=-1)
     with process:
         await watcher.expect("presence", in_="#lobby", nick=nick, state="online")
         await watcher.say("#lobby", f"hi {nick}")

@@ -68,9 +68,7 @@ async def test_order_around_commands(people: People) -> None:
 async def test_many_senders_on_two_gateways_give_one_order(people: People) -> None:
     """“a connection gets each room's messages in rising seq, each once”, the same for all."""
     room = people.room()
-    members = [
-        await people.enter("member", n % 2, room=room, transport=("tcp", "ws")[n // 2 % 2]) for n in range(8)
-    ]
+    members = [await people.enter("member", n % 2, room=room, transport=("tcp", "ws")[n // 2 % 2]) for n in range(8)]
 
     async def talk(who: JsonClient, number: int) -> list[int]:
         return [(await who.say(room, f"{number}/{n}"))["seq"] for n in range(25)]

@@ -38,9 +38,7 @@ async def _flood(who: JsonClient, room: str, count: int) -> None:
 def _resident(gateway: Gateway) -> int:
     """Bytes of memory that the gateway's process holds."""
     fields = dict(
-        line.split(":", 1)
-        for line in Path(f"/proc/{gateway.pid}/status").read_text().splitlines()
-        if ":" in line
+        line.split(":", 1) for line in Path(f"/proc/{gateway.pid}/status").read_text().splitlines() if ":" in line
     )
     return int(fields["VmRSS"].split()[0]) * 1024
 
@@ -58,9 +56,7 @@ async def test_slow_reader_is_served_from_the_log(patient_chat: Chat) -> None:
         await _flood(talker, room, 2000)
         await quick.message(f"2000 {BODY}")
         grown = _resident(patient_chat.gateways[0]) - before
-        assert grown < 30 * 2**20, (
-            f"8 MB to a client that does not read made the gateway grow by {grown >> 20} MiB"
-        )
+        assert grown < 30 * 2**20, f"8 MB to a client that does not read made the gateway grow by {grown >> 20} MiB"
         assert not slow.closed
         slow.thaw()
         await slow.message(f"2000 {BODY}", patience=40)
@@ -177,9 +173,7 @@ async def test_requests_without_reading_the_answers(tight_chat: Chat) -> None:
             async def let_go_or_bounded() -> bool:
                 nonlocal peak
                 peak = max(peak, _resident(gateway) - before)
-                assert peak < 60 * 2**20, (
-                    f"answers that nobody reads made the gateway grow by {peak >> 20} MiB"
-                )
+                assert peak < 60 * 2**20, f"answers that nobody reads made the gateway grow by {peak >> 20} MiB"
                 return bool(await _state(talker, greedy.nick) != "online")
 
             await eventually(let_go_or_bounded, "`bye slow_consumer` to one that reads no answers", 20)

@@ -83,9 +83,7 @@ def _shape(path: str) -> str:
 
 
 @pytest.mark.parametrize(("method", "path", "body"), EVERY_CALL)
-async def test_everything_needs_the_token(
-    people: People, method: str, path: str, body: dict[str, Any] | None
-) -> None:
+async def test_everything_needs_the_token(people: People, method: str, path: str, body: dict[str, Any] | None) -> None:
     """“Everything under `/api/v1` needs `Authorization: Bearer <admin token>`; 401 without”."""
     bare = people.rest(token=None)
     await bare.problem(method, path, 401, body)
@@ -147,9 +145,7 @@ async def test_unknown_paths_are_problems(people: People) -> None:
 async def test_bad_bodies_are_problems(people: People, path: str, content: bytes) -> None:
     """A body that is none is a client's error, as problem+json."""
     rest = people.rest()
-    response = await rest.http.post(
-        f"/api/v1{path}", content=content, headers={"Content-Type": "application/json"}
-    )
+    response = await rest.http.post(f"/api/v1{path}", content=content, headers={"Content-Type": "application/json"})
     assert response.status_code in {400, 422}, response.text
     problem_of(response, response.status_code)
 
@@ -287,9 +283,7 @@ async def test_idempotency_key(people: People) -> None:
     assert first["duplicate"] is False
     assert second == {**first, "duplicate": True}
     other = await people.rest(1).call("POST", path, {"body": "another", "from": bot}, headers=headers)
-    assert other.status_code in {409, 422}, (
-        "the draft of Idempotency-Key: another body under one key is an error"
-    )
+    assert other.status_code in {409, 422}, "the draft of Idempotency-Key: another body under one key is an error"
     third = await people.rest(0).post(path, body, headers={"Idempotency-Key": people.nick("key")})
     assert third["duplicate"] is False
     await alice.caught_up(room)
@@ -322,9 +316,7 @@ async def test_post_too_long(people: People) -> None:
 async def test_huge_request(people: People) -> None:
     """Promise 5: nobody makes a gateway's memory grow: a body of 8 MiB is refused."""
     try:
-        response = await people.rest().http.post(
-            "/api/v1/announce", content=b'{"body":"' + b"x" * 8 * 2**20 + b'"}'
-        )
+        response = await people.rest().http.post("/api/v1/announce", content=b'{"body":"' + b"x" * 8 * 2**20 + b'"}')
     except httpx.TransportError:
         return
     assert 400 <= response.status_code < 500

@@ -161,10 +161,7 @@ async def test_admin_token_is_made_kept_and_printed_once(folder: Path) -> None:
         await first.is_ready()
         printed = set(re.findall(r"[A-Za-z0-9_-]{20,}", first.stdout + first.stderr))
         kept = {
-            word
-            for path in folder.rglob("*")
-            if path.is_file() and path.stat().st_size < 1000
-            for word in _words(path)
+            word for path in folder.rglob("*") if path.is_file() and path.stat().st_size < 1000 for word in _words(path)
         }
         (token,) = printed & kept
         assert (first.stdout + first.stderr).count(token) == 1
@@ -187,9 +184,7 @@ async def test_what_is_kept_is_private(folder: Path) -> None:
     """A token and a store's data are secrets: nobody else on the machine may read them."""
     with Serve(data_dir=folder) as serve:
         await serve.is_ready()
-        open_to_others = [
-            path for path in folder.rglob("*") if path.stat().st_mode & 0o007 and path.is_file()
-        ]
+        open_to_others = [path for path in folder.rglob("*") if path.stat().st_mode & 0o007 and path.is_file()]
         assert folder.stat().st_mode & 0o007 == 0 or not open_to_others
 
 

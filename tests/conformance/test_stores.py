@@ -92,9 +92,7 @@ async def test_failover_by_sentinel_loses_nothing_told(tmp_path: Path) -> None:
         )
         with Process([valkey_binary(), str(conf), "--sentinel"], name="sentinel"):
             await _replica_known(port)
-            with Chat(
-                master, gateways=2, workers=1, redis_url=f"redis+sentinel://127.0.0.1:{port}/talk"
-            ) as chat:
+            with Chat(master, gateways=2, workers=1, redis_url=f"redis+sentinel://127.0.0.1:{port}/talk") as chat:
                 async with People(chat) as people:
                     room = people.room()
                     alice = await people.enter("alice", 0, room=room)

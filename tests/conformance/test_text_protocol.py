@@ -261,9 +261,7 @@ async def test_reconnect_starts_from_what_tcp_acknowledged(people: People) -> No
     rest = [line for line in again.lines if line.endswith(body)]
     numbers = [int(line.split(": ", 1)[1][:3]) for line in [*heard, *rest]]
     assert sorted(set(numbers)) == list(range(60)), "none is missing"
-    assert [int(line.split(": ", 1)[1][:3]) for line in rest] == list(range(60 - len(rest), 60)), (
-        "in order, once"
-    )
+    assert [int(line.split(": ", 1)[1][:3]) for line in rest] == list(range(60 - len(rest), 60)), "in order, once"
 
 
 async def test_text_and_json_are_one_chat(people: People) -> None:

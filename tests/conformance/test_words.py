@@ -53,9 +53,7 @@ async def test_nick_refuses_space_and_control(people: People, nick: str) -> None
     await client.refused("bad_nick", "hello", nick=nick)
 
 
-@pytest.mark.parametrize(
-    "nick", ["127.0.0.1", "10.0.0.255", "::1", "2001:db8::1", "fe80::1", "203.0.113.7", "1.2.3.4"]
-)
+@pytest.mark.parametrize("nick", ["127.0.0.1", "10.0.0.255", "::1", "2001:db8::1", "fe80::1", "203.0.113.7", "1.2.3.4"])
 async def test_nick_never_parses_as_an_address(people: People, nick: str) -> None:
     """“never something that parses as an address”."""
     client = await people.connect()
@@ -427,10 +425,7 @@ async def test_seq_from_one_without_gaps_the_same_for_everybody(people: People) 
     assert acks == list(range(1, 11))
     await alice.message("line 9")
     await bob.message("line 9")
-    theirs = [
-        [(e["seq"], e["body"], e["mid"], e["ts"]) for e in who.seen("message", in_=room)]
-        for who in (alice, bob)
-    ]
+    theirs = [[(e["seq"], e["body"], e["mid"], e["ts"]) for e in who.seen("message", in_=room)] for who in (alice, bob)]
     assert theirs[0] == theirs[1]
 
 

@@ -30,9 +30,7 @@ async def say(store: Store, session: Session, room: str, id_: int | None = None,
     return (await store.logs.append(room, [post(session, id_, body)]))[0]
 
 
-async def tell(
-    store: Store, session: Session, to: list[str], id_: int | None = None, body: str = "psst"
-) -> Outcome:
+async def tell(store: Store, session: Session, to: list[str], id_: int | None = None, body: str = "psst") -> Outcome:
     return await store.direct.send(session.origin, session.nick, id_, "message", body, _mids.next(), to)
 
 

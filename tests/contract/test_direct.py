@@ -12,9 +12,7 @@ from tests.contract.people import bodies, code, person, tell
 async def test_a_copy_in_every_inbox_under_one_mid(store: Store) -> None:
     alice, bob, carol = [await person(store, nick) for nick in ("alice", "bob", "carol")]
     assert (await tell(store, alice, ["bob", "carol", "bob"])).seq == 1
-    events = [
-        json.loads((await store.logs.read_before(f"@{s.sid}", None, 5))[0].line) for s in (alice, bob, carol)
-    ]
+    events = [json.loads((await store.logs.read_before(f"@{s.sid}", None, 5))[0].line) for s in (alice, bob, carol)]
     assert {event["mid"] for event in events} == {events[0]["mid"]}
     assert all(event["to"] == ["bob", "carol"] and event["in"] == "@" for event in events)
 

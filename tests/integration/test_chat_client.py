@@ -252,14 +252,10 @@ class TestLineClient:
         with Process(chat_command(other, "--nick", bob), name="bob", stdin=subprocess.PIPE) as listening:
             stdin: IO[bytes] | None = listening.popen.stdin
             assert stdin is not None
-            await asyncio.to_thread(
-                listening.wait_for_line, lambda line: f"you are {bob}" in line, "a welcome"
-            )
+            await asyncio.to_thread(listening.wait_for_line, lambda line: f"you are {bob}" in line, "a welcome")
             stdin.write(f"!join {room}\n".encode())
             stdin.flush()
-            await asyncio.to_thread(
-                listening.wait_for_line, lambda line: f"you are now in {room}" in line, "the join"
-            )
+            await asyncio.to_thread(listening.wait_for_line, lambda line: f"you are now in {room}" in line, "the join")
             typed = f"!join {room}\nhi\n!me waves\n@{bob} psst\n!nonsense\n!list {room}\n"
             done = await run_program(chat_command(one, "--nick", ann), stdin=typed)
             assert done.returncode == 0, done.stderr

@@ -56,9 +56,7 @@ def runs(pid: int) -> bool:
 
 def child(serve: Serve, word: str) -> int:
     """The one process of the tree with this word in its command line."""
-    (found,) = [
-        pid for pid in serve.descendants() if word in Path(f"/proc/{pid}/cmdline").read_bytes().decode()
-    ]
+    (found,) = [pid for pid in serve.descendants() if word in Path(f"/proc/{pid}/cmdline").read_bytes().decode()]
     return found
 
 
@@ -204,9 +202,7 @@ async def test_the_terminal_is_the_moderators_console(tmp_path: Path) -> None:
         os.write(ours, b"!list\n")
         await asyncio.to_thread(running.wait_for_line, lambda line: line.startswith("* ann"), "ann in !list")
         os.write(ours, b"!dance\n")
-        await asyncio.to_thread(
-            running.wait_for_line, lambda line: line.startswith("! bad_request"), "a refusal"
-        )
+        await asyncio.to_thread(running.wait_for_line, lambda line: line.startswith("! bad_request"), "a refusal")
         os.write(ours, b"!ban ann 10m spam\n")
         await ann.ended("banned")
         running.signal(signal.SIGINT)

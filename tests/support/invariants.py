@@ -109,9 +109,7 @@ class Ledger:
         given = self.answers.setdefault(number, [])
         given.append(event)
         if len(given) > self._sent[number]:
-            self._wrong(
-                f"id {number} is answered more often than it was sent ({self._sent[number]}): {given}"
-            )
+            self._wrong(f"id {number} is answered more often than it was sent ({self._sent[number]}): {given}")
 
     def _on_welcome(self, event: dict[str, Any]) -> None:
         self._welcomed = True

@@ -193,10 +193,7 @@ class JsonClient:
         """Ops that send these bodies, for `push_all`."""
         texts = list(bodies)
         ids = self.next_ids(len(texts))
-        return [
-            {"op": "send", "id": number, "to": to, "body": body}
-            for number, body in zip(ids, texts, strict=True)
-        ]
+        return [{"op": "send", "id": number, "to": to, "body": body} for number, body in zip(ids, texts, strict=True)]
 
     async def answers(self, ops: list[Event], patience: float = PATIENCE) -> list[Event]:
         """The answers to these ops, in their order."""
@@ -212,9 +209,7 @@ class JsonClient:
         if isinstance(self.wire, TcpWire):
             for message in messages:
                 self.ledger.sent(message)
-            await self.wire.write_bytes(
-                "".join(f"{json.dumps(m, ensure_ascii=False)}\n" for m in messages).encode()
-            )
+            await self.wire.write_bytes("".join(f"{json.dumps(m, ensure_ascii=False)}\n" for m in messages).encode())
             return
         for message in messages:
             await self.push(message)
@@ -223,9 +218,7 @@ class JsonClient:
         """Send a line or text frame that need not be JSON."""
         await self.wire.write(text)
 
-    async def ask(
-        self, op: str, *, want: str | None = None, patience: float = PATIENCE, **fields: Any
-    ) -> Event:
+    async def ask(self, op: str, *, want: str | None = None, patience: float = PATIENCE, **fields: Any) -> Event:
         """Send an op and return its one answer. `want` names the `ev` it must be."""
         number = await self.op(op, **fields)
         answer = await self.answer(number, patience)
@@ -327,9 +320,7 @@ class JsonClient:
             try:
                 await asyncio.wait_for(self._news.wait_for(lambda: self.closed), patience)
             except TimeoutError:
-                raise AssertionError(
-                    f"{self.name}: still connected after {patience:g} s\n{self.tail()}"
-                ) from None
+                raise AssertionError(f"{self.name}: still connected after {patience:g} s\n{self.tail()}") from None
         self.check()
         return bye
 
@@ -391,10 +382,7 @@ class JsonClient:
 
     def tail(self, count: int = 12) -> str:
         """The last events, for a failure's text."""
-        return (
-            "\n".join(f"  {json.dumps(event)[:300]}" for event in self.received[-count:])
-            or "  (nothing received)"
-        )
+        return "\n".join(f"  {json.dumps(event)[:300]}" for event in self.received[-count:]) or "  (nothing received)"
 
     async def _read(self) -> None:
         try:

@@ -31,9 +31,7 @@ class People:
         **options: Any,
     ) -> JsonClient:
         """A JSON connection that said nothing yet."""
-        client = await JsonClient.open(
-            self.at(gateway), transport=transport or self.transport, name=name, **options
-        )
+        client = await JsonClient.open(self.at(gateway), transport=transport or self.transport, name=name, **options)
         self.clients.append(client)
         return client
 
@@ -83,9 +81,7 @@ class People:
         """A person who is an admin."""
         return await self.enter("admin", gateway, admin_token=self.chat.admin_token, **hello)
 
-    async def connect_text(
-        self, name: str = "text", gateway: int | Gateway = 0, **options: Any
-    ) -> TextClient:
+    async def connect_text(self, name: str = "text", gateway: int | Gateway = 0, **options: Any) -> TextClient:
         """A text connection that said nothing yet."""
         client = await TextClient.open(self.at(gateway), name=name, **options)
         self.clients.append(client)
@@ -103,9 +99,7 @@ class People:
             await client.settled()
         return client
 
-    def rest(
-        self, gateway: int | Gateway = 0, *, token: str | None = "admin", source: str | None = None
-    ) -> Rest:
+    def rest(self, gateway: int | Gateway = 0, *, token: str | None = "admin", source: str | None = None) -> Rest:
         """REST calls with the admin token (`token=None` sends none)."""
         rest = Rest(self.at(gateway), self.chat.admin_token if token == "admin" else token, source=source)
         self._rests.append(rest)

@@ -299,8 +299,6 @@ async def run_program(
     except TimeoutError:
         process.kill()
         out, err = await process.communicate()
-        raise AssertionError(
-            f"{argv} still ran after {patience:g} s\n{out.decode()}\n{err.decode()}"
-        ) from None
+        raise AssertionError(f"{argv} still ran after {patience:g} s\n{out.decode()}\n{err.decode()}") from None
     assert process.returncode is not None
     return subprocess.CompletedProcess(list(argv), process.returncode, out.decode(), err.decode())

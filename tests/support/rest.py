@@ -28,9 +28,7 @@ class Rest:
         """Call `/api/v1` + path; `params` are the query, `headers` are headers."""
         headers = params.pop("headers", None)
         query = {key: value for key, value in params.items() if value is not None}
-        return await self.http.request(
-            method, f"/api/v1{path}", json=body, params=query or None, headers=headers
-        )
+        return await self.http.request(method, f"/api/v1{path}", json=body, params=query or None, headers=headers)
 
     async def get(self, path: str, **params: Any) -> Json:
         """GET that must answer 200; returns the JSON."""
@@ -43,9 +41,7 @@ class Rest:
     async def delete(self, path: str, *, status: int = 204) -> Json:
         return _json(await self.call("DELETE", path), status)
 
-    async def problem(
-        self, method: str, path: str, status: int, body: Json | None = None, **params: Any
-    ) -> Json:
+    async def problem(self, method: str, path: str, status: int, body: Json | None = None, **params: Any) -> Json:
         """A call that must be refused with this status, as problem+json of RFC 9457."""
         return problem_of(await self.call(method, path, body, **params), status)
 
@@ -89,8 +85,6 @@ def room_path(room: str) -> str:
 
 def _json(response: httpx.Response, status: int | None) -> Json:
     ok = response.status_code == status if status is not None else response.is_success
-    assert ok, (
-        f"{response.request.method} {response.request.url}: {response.status_code} {response.text[:500]}"
-    )
+    assert ok, f"{response.request.method} {response.request.url}: {response.status_code} {response.text[:500]}"
     answer: Json = response.json() if response.content else {}
     return answer

@@ -98,15 +98,11 @@ class TextClient:
                         self._untaken.pop(index)
                         return match
                 if self.closed:
-                    raise AssertionError(
-                        f"{self.name}: the connection ended before {pattern!r}\n{self.tail()}"
-                    )
+                    raise AssertionError(f"{self.name}: the connection ended before {pattern!r}\n{self.tail()}")
                 try:
                     await asyncio.wait_for(self._news.wait(), deadline - time.monotonic())
                 except TimeoutError:
-                    raise AssertionError(
-                        f"{self.name}: no {pattern!r} in {patience:g} s\n{self.tail()}"
-                    ) from None
+                    raise AssertionError(f"{self.name}: no {pattern!r} in {patience:g} s\n{self.tail()}") from None
 
     def seen(self, pattern: str) -> list[str]:
         """Every line so far that matches `pattern` as a whole."""
@@ -123,9 +119,7 @@ class TextClient:
                 try:
                     await asyncio.wait_for(self._news.wait(), deadline - time.monotonic())
                 except TimeoutError:
-                    raise AssertionError(
-                        f"{self.name}: an unknown command got no answer\n{self.tail()}"
-                    ) from None
+                    raise AssertionError(f"{self.name}: an unknown command got no answer\n{self.tail()}") from None
 
     async def ended(self, code: str | None = None, patience: float = PATIENCE) -> str:
         """Wait until the server closed; with `code`, after `!! bye CODE`. Returns what followed the code."""
@@ -136,9 +130,7 @@ class TextClient:
             try:
                 await asyncio.wait_for(self._news.wait_for(lambda: self.closed), patience)
             except TimeoutError:
-                raise AssertionError(
-                    f"{self.name}: still connected after {patience:g} s\n{self.tail()}"
-                ) from None
+                raise AssertionError(f"{self.name}: still connected after {patience:g} s\n{self.tail()}") from None
         self.check()
         return rest.strip()
 

@@ -99,9 +99,7 @@ async def test_lines_survive_a_dead_gateway_in_their_order() -> None:
         await peer.part_from(op)
 
     async with fake_server(dies) as one, fake_server(goes_on) as other:
-        done = await run_program(
-            chat(one.tcp, other.tcp, "--nick", "ann"), stdin="".join(f"{n}\n" for n in range(300))
-        )
+        done = await run_program(chat(one.tcp, other.tcp, "--nick", "ann"), stdin="".join(f"{n}\n" for n in range(300)))
     assert done.returncode == 0, done.stderr
     assert bodies == [str(n) for n in range(300)]
     lost, back = done.stderr.splitlines()
@@ -109,9 +107,7 @@ async def test_lines_survive_a_dead_gateway_in_their_order() -> None:
     assert "connected again" in back
 
 
-@pytest.mark.parametrize(
-    ("code", "extra"), [("nick_taken", {}), ("bad_nick", {}), ("banned", {"until": None})]
-)
+@pytest.mark.parametrize(("code", "extra"), [("nick_taken", {}), ("bad_nick", {}), ("banned", {"until": None})])
 async def test_a_refused_nick_is_one_clear_line_and_exit_1(code: str, extra: dict[str, Any]) -> None:
     async def script(peer: Peer) -> None:
         hello = await peer.read()
@@ -172,9 +168,7 @@ async def test_a_refused_line_is_shown_and_the_rest_goes_on() -> None:
         await peer.serve()
 
     async with fake_server(script) as server:
-        done = await run_program(
-            chat(server.tcp, "--nick", "ann"), stdin=b"one\n\xff\n" + b"x" * 20_000 + b"\ntwo\n"
-        )
+        done = await run_program(chat(server.tcp, "--nick", "ann"), stdin=b"one\n\xff\n" + b"x" * 20_000 + b"\ntwo\n")
     assert done.returncode == 0
     assert sorted(done.stdout.splitlines()) == [
         "! bad_request: the line is not UTF-8",

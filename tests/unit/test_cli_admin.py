@@ -131,9 +131,7 @@ def test_json_is_the_answer_of_rest(rest: Rest, capsys: pytest.CaptureFixture[st
 
 
 def test_a_table_carries_no_escape_sequence(rest: Rest, capsys: pytest.CaptureFixture[str]) -> None:
-    rest.answers = [
-        (200, {"items": [{"id": 1, "ts": 0, "who": "a", "why": "\x1b[31mred\nline"}], "next": None})
-    ]
+    rest.answers = [(200, {"items": [{"id": 1, "ts": 0, "who": "a", "why": "\x1b[31mred\nline"}], "next": None})]
     assert act(rest, "audit") == 0
     out = capsys.readouterr().out
     assert "\x1b" not in out

@@ -412,9 +412,7 @@ class TestSends:
                 break
             del under_way[1:]
         answered = REMEMBERED + 50 - core.unanswered
-        assert answered == REMEMBERED - 1, (
-            "nothing goes that could push the open one out of what is remembered"
-        )
+        assert answered == REMEMBERED - 1, "nothing goes that could push the open one out of what is remembered"
         assert under_way == ids[:1]
 
     def test_what_no_server_reads_is_refused_here(self, core: Core) -> None:
@@ -672,9 +670,7 @@ class Conversation(RuleBasedStateMachine):
                 due = self.core.deadline()
                 assert due is not None
                 self.now = max(due, self.now + 0.01)
-            elif all(
-                self.seen[log][-1:] in ([], [len(entries)]) for log, entries in self.server.logs.items()
-            ):
+            elif all(self.seen[log][-1:] in ([], [len(entries)]) for log, entries in self.server.logs.items()):
                 break
             else:
                 self.cut()

@@ -53,9 +53,7 @@ class Api:
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self.store = store
-        self.node = SimpleNamespace(
-            settings=settings, service=Service(store, settings), metrics=Metrics(), ready=True
-        )
+        self.node = SimpleNamespace(settings=settings, service=Service(store, settings), metrics=Metrics(), ready=True)
         self.app = create_app(self.node)
 
     async def call(
@@ -89,9 +87,7 @@ class Api:
 
     async def person(self, nick: str | None = None, *rooms: str) -> str:
         nick = nick or new_nick()
-        attached = await self.store.sessions.create(
-            nick, digest(new_word()), "", "g-test", "192.0.2.7", sid=new_sid()
-        )
+        attached = await self.store.sessions.create(nick, digest(new_word()), "", "g-test", "192.0.2.7", sid=new_sid())
         for room in ("#lobby", *rooms):
             await self.node.service.join(Actor.of(attached.session, "#lobby"), room)
         return nick
@@ -237,9 +233,7 @@ async def test_sessions(api: Api) -> None:
     alice, bob = await api.person("alice", room), await api.person("bob")
     listed = await api.get("/sessions")
     assert listed["next"] is None
-    assert [
-        (one["nick"], one["state"], one["flags"]) for one in sorted(listed["items"], key=lambda s: s["nick"])
-    ] == [
+    assert [(one["nick"], one["state"], one["flags"]) for one in sorted(listed["items"], key=lambda s: s["nick"])] == [
         (alice, "online", []),
         (bob, "online", []),
     ]
@@ -262,9 +256,7 @@ async def test_pages_of_sessions(api: Api) -> None:
     assert set(seen) == nicks
 
 
-@pytest.mark.parametrize(
-    "path", ["/sessions", "/rooms", "/bans", "/suspensions", "/audit", "/rooms/%23lobby/messages"]
-)
+@pytest.mark.parametrize("path", ["/sessions", "/rooms", "/bans", "/suspensions", "/audit", "/rooms/%23lobby/messages"])
 @pytest.mark.parametrize("cursor", ["x", "99999999999999999999", "7.", "-1", "1-2-3", "\u00e9", "(", "+"])
 async def test_a_cursor_from_nowhere_is_harmless(api: Api, path: str, cursor: str) -> None:
     await api.person()
@@ -299,9 +291,7 @@ async def test_messages(api: Api) -> None:
     """POST answers 201 {room,seq,mid,duplicate}; GET the newest with seq < before, in rising seq."""
     await api.person()
     for n in range(1, 6):
-        response = await api.call(
-            "POST", "/api/v1/rooms/%23lobby/messages", {"body": f"n{n}", "from": "Herald"}
-        )
+        response = await api.call("POST", "/api/v1/rooms/%23lobby/messages", {"body": f"n{n}", "from": "Herald"})
         assert response.status_code == 201
         posted = response.json()
         assert (posted["room"], posted["seq"], posted["duplicate"]) == ("#lobby", n, False)
@@ -332,9 +322,7 @@ async def test_message_under_a_key(api: Api) -> None:
     assert (first.status_code, again.status_code) == (201, 201)
     assert again.json() == first.json() | {"duplicate": True}
     await api.problem(422, "POST", "/rooms/%23lobby/messages", {"body": "twice"}, headers=key)
-    await api.problem(
-        422, "POST", "/rooms/%23lobby/messages", {"body": "x"}, headers={"Idempotency-Key": "k" * 256}
-    )
+    await api.problem(422, "POST", "/rooms/%23lobby/messages", {"body": "x"}, headers={"Idempotency-Key": "k" * 256})
 
 
 @pytest.mark.parametrize(

@@ -166,9 +166,7 @@ async def test_history_is_bounded_in_bytes(bench: Bench) -> None:
     room = new_room()
     alice = await bench.person(None, room)
     assert alice.session is not None
-    posts = [
-        Post(alice.session.origin, "a", None, "message", "x" * 4096, bench.mids.next()) for _ in range(300)
-    ]
+    posts = [Post(alice.session.origin, "a", None, "message", "x" * 4096, bench.mids.next()) for _ in range(300)]
     await bench.store.logs.append(room, posts)
     messages = (await bench.service.history(alice, room, None, 1000)).data["messages"]
     assert 200 < len(messages) < 256
@@ -329,9 +327,7 @@ async def test_announcement_reaches_everybody_once(bench: Bench) -> None:
     for _ in range(2):
         await bench.type(boss, "!announce it is late", 7)
     for room, times in (("#lobby", 1), (unheard, 1), (heard, 0)):
-        assert [(m["kind"], m["body"]) for m in await bench.said_in(room)] == [
-            ("system", "it is late")
-        ] * times
+        assert [(m["kind"], m["body"]) for m in await bench.said_in(room)] == [("system", "it is late")] * times
 
 
 async def test_a_bot_posts_once_for_a_key(bench: Bench) -> None:

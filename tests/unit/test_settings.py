@@ -44,9 +44,7 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert (settings.min_replicas, settings.appendfsync) == (0, "always")
 
 
-def test_flag_beats_environment_beats_file_beats_default(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "causerie.toml"
     file.write_text('host = "file"\nnamespace = "file"\nmax-rooms = 3\nsession_ttl = "2h"\n')
     monkeypatch.setenv("CAUSERIE_NAMESPACE", "environment")
@@ -91,9 +89,7 @@ def test_flag_beats_environment_beats_file_beats_default(
         (["--host"], "--host"),
     ],
 )
-def test_what_is_wrong_is_named_in_one_line(
-    argv: list[str], named: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_wrong_is_named_in_one_line(argv: list[str], named: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert named in refused(capsys, *argv)
 
 
@@ -105,9 +101,7 @@ def test_a_bad_file_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert str(file) in refused(capsys, "--config", str(file))
 
 
-def test_bad_environment_is_named(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_bad_environment_is_named(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("CAUSERIE_HTTP_PORT", "x")
     assert "--http-port" in refused(capsys)
 
@@ -119,9 +113,7 @@ def test_auto_is_not_off() -> None:
 
 
 def test_secrets_are_not_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    settings = read(
-        "--admin-token", TOKEN, "--redis-url", f"redis://user:{TOKEN}@127.0.0.1:1/0?password={TOKEN}"
-    )
+    settings = read("--admin-token", TOKEN, "--redis-url", f"redis://user:{TOKEN}@127.0.0.1:1/0?password={TOKEN}")
     for shown in (repr(settings), str(settings), settings.public_redis_url):
         assert TOKEN not in shown
     assert "127.0.0.1:1" in settings.public_redis_url

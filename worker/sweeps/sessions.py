@@ -31,9 +31,7 @@ async def look(context: Context, sids: list[str], seen_ms: int) -> None:
     claims = await context.store.sessions.claim(sids, seen_ms, int(context.outage.limit * 1000))
     for claim in claims:
         await follow(context, claim)
-    again = [
-        (claim.sid, claim.again_ms) for claim in claims if claim.verdict in ("alive", "crashed", "waiting")
-    ]
+    again = [(claim.sid, claim.again_ms) for claim in claims if claim.verdict in ("alive", "crashed", "waiting")]
     if again:
         await context.store.sessions.schedule(again)
 
