@@ -218,6 +218,11 @@ class Service:
         await self.store.sessions.new_cookie(session_of(actor), digest(made))
         return made
 
+    async def cookie(self, actor: Actor) -> str | None:
+        """The actor's cookie; None if another device has changed it, for only its hash is kept."""
+        sid = await self.store.sessions.find(digest(actor.cookie))
+        return actor.cookie if sid == session_of(actor).sid else None
+
     async def quit(self, actor: Actor, text: str) -> Goodbye:
         """End the actor's session on all its devices."""
         session = session_of(actor)

@@ -122,6 +122,7 @@ async def _enter(client: Client, wish: _Wish) -> None:
         await node.store.sessions.detach(session.origin)
         return
     client.session = session
+    client.cookie = wish.cookie
     client.named = session.nick
     client.fresh = attached.new
     client.current = attached.current

@@ -50,6 +50,7 @@ class Client(Connection):
         "_reading",
         "_unsettled",
         "_waiting",
+        "cookie",
         "current",
         "ended",
         "framer",
@@ -62,6 +63,8 @@ class Client(Connection):
     def __init__(self, node: Node) -> None:
         super().__init__(node)
         self.current = names.LOBBY
+        self.cookie = ""
+        """What brings the session back, to show it again to the same person."""
         self.fresh = False
         """A new session that nothing was received from yet."""
         self.ended = False

@@ -91,7 +91,7 @@ def _room_to_join(request: Request) -> str | None:
 
 async def _reply(client: Client, re: int | None, request: Request) -> Reply:
     service = client.node.service
-    actor = Actor.of(_session(client), client.current)
+    actor = Actor.of(_session(client), client.current, client.cookie)
     if isinstance(request, jsonmsg.Join):
         return await service.join(actor, request.room)
     if isinstance(request, jsonmsg.History):
@@ -146,6 +146,8 @@ def _change(client: Client, reply: Reply) -> None:
     session = _session(client)
     if reply.current is not None:
         client.current = reply.current
+    if reply.cookie is not None:
+        client.cookie = reply.cookie
     if reply.admin is not None:
         session.admin = reply.admin
     if reply.heartbeat is not None and client.sent is not None:

@@ -9,16 +9,14 @@ from causerie.errors import Refused
 
 @command("cookie", choice("new", "new").maybe(), suspended=True)
 async def cookie(ctx: Context) -> Reply:
-    """Say how to come back to this session, or with `new` make a new cookie and void the old one."""
+    """Show the cookie that brings you back to this session, or with `new` make a new one and void the old one."""
     if ctx.args["new"]:
         made = await ctx.service.new_cookie(ctx.actor)
         return Reply([f"your new cookie is {made}; the old one is void"], {"cookie": made}, cookie=made)
-    return Reply(
-        [
-            "your cookie was shown when you came; only its hash is kept, so it cannot be shown again",
-            "`!cookie new` makes a new one; `!reconnect COOKIE` as the first line brings you back",
-        ]
-    )
+    known = await ctx.service.cookie(ctx.actor)
+    if known is None:
+        return Reply(["another device changed your cookie; only its hash is kept, and `!cookie new` makes a new one"])
+    return Reply([f"your cookie is {known}; `!reconnect COOKIE` as the first line brings you back"], {"cookie": known})
 
 
 @command("reconnect", secret("COOKIE"), suspended=True)

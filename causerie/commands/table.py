@@ -45,18 +45,22 @@ class Call:
 
 @dataclass(slots=True)
 class Actor:
-    """Who asks. The console and REST are admins without a `session`; `current` is the current room."""
+    """Who asks. The console and REST are admins without a `session`; `current` is the current room.
+
+    `cookie` is the one that the asking connection came with.
+    """
 
     session: Session | None
     admin: bool
     address: str
     name: str
     current: str
+    cookie: str = ""
 
     @classmethod
-    def of(cls, session: Session, current: str) -> Actor:
+    def of(cls, session: Session, current: str, cookie: str = "") -> Actor:
         """The person at a connection."""
-        return cls(session, session.admin, session.address, session.nick, current)
+        return cls(session, session.admin, session.address, session.nick, current, cookie)
 
     @classmethod
     def operator(cls, name: str, address: str = "") -> Actor:

@@ -28,7 +28,7 @@ JUNK = [
     '{"op":7}',
     '{"op":null}',
     '{"op":["send"]}',
-    '{"id":1}',
+    '{"to":"#lobby"}',
     '{"op":"send","id":1',
     '{"op":"send","to":"#lobby","body":"a"} trailing',
     '{"op":"send","to":"#lobby","body":"a"}{"op":"quit"}',

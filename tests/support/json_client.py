@@ -336,8 +336,8 @@ class JsonClient:
         return {"epoch": epoch, "seq": joined["seq"]}
 
     def positions(self, *rooms: str) -> dict[str, Event]:
-        """`resume` for these rooms; for all that the welcome named without any argument."""
-        return {room: self.position(room) for room in (rooms or self.welcome["rooms"])}
+        """`resume` for these rooms; without any argument, for all that it is in."""
+        return {room: self.position(room) for room in (rooms or self._entered())}
 
     def freeze(self) -> None:
         """Stop reading the socket, as a client that hangs."""
@@ -412,6 +412,20 @@ class JsonClient:
             if joined is not None:
                 return str(joined["epoch"])
         raise AssertionError(f"{self.name} never entered {room}\n{self.tail()}")
+
+    def _entered(self) -> list[str]:
+        """The inbox and the rooms that a welcome or an answer to a join brought, and no part took away."""
+        entered: dict[str, None] = {}
+        for event in self.received:
+            if event["ev"] == "welcome":
+                entered |= dict.fromkeys(room for room, head in event["rooms"].items() if "seq" in head)
+            data = event.get("data")
+            if event["ev"] == "result" and isinstance(data, dict) and "room" in data:
+                if "epoch" in data:
+                    entered[data["room"]] = None
+            if event["ev"] == "presence" and event["state"] == "gone" and event.get("nick") == self.nick:
+                entered.pop(event["in"], None)
+        return list(entered)
 
     def _joined_at(self, room: str) -> Event:
         for event in reversed(self.received):
