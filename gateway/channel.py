@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from causerie import names
 from causerie.model import Position
@@ -24,6 +24,19 @@ HELD_FRAMES: Final = 1024
 """Frames kept while a log is read; more than these are read from the log instead."""
 HEARD_OF: Final = 4096
 """Sessions of a room whose latest presence is remembered, to drop repeats."""
+
+
+class Kept(NamedTuple):
+    """How much of a room is kept in memory: no more than the store keeps."""
+
+    messages: int = RING_MESSAGES
+    size: int = RING_BYTES
+    """Bytes."""
+
+    @classmethod
+    def within(cls, messages: int, size: int) -> Kept:
+        """As much as is useful, within the limits of the store."""
+        return cls(min(RING_MESSAGES, messages), min(RING_BYTES, size))
 
 
 class Mending:
@@ -136,10 +149,11 @@ class Channel:
 class Room(Channel):
     """A room here."""
 
-    __slots__ = ("_ring", "_ring_bytes", "count", "count_due", "heard_of", "notices", "notices_seen")
+    __slots__ = ("_bounds", "_ring", "_ring_bytes", "count", "count_due", "heard_of", "notices", "notices_seen")
 
-    def __init__(self, log: str) -> None:
+    def __init__(self, log: str, bounds: Kept) -> None:
         super().__init__(log)
+        self._bounds = bounds
         self.members: set[Connection] = set()
         self._ring: deque[Batch] = deque()
         self._ring_bytes = 0
@@ -163,7 +177,8 @@ class Room(Channel):
             self._clear()
         ring.append(batch)
         self._ring_bytes += len(batch.lines)
-        while len(ring) > 1 and (self._ring_bytes > RING_BYTES or ring[-1].last - ring[0].last >= RING_MESSAGES):
+        messages, size = self._bounds
+        while len(ring) > 1 and (self._ring_bytes > size or ring[-1].last - ring[0].last >= messages):
             self._ring_bytes -= len(ring.popleft().lines)
 
     def stand_at(self, head: Position) -> None:
@@ -218,6 +233,6 @@ class Room(Channel):
         return news
 
 
-def channel_of(log: str) -> Channel:
+def channel_of(log: str, bounds: Kept) -> Channel:
     """A closed channel for a log."""
-    return Room(log) if log[0] == "#" else Channel(log)
+    return Room(log, bounds) if log[0] == "#" else Channel(log)

@@ -43,6 +43,8 @@ class Reader:
         self._flights: dict[Key, asyncio.Task[Piece]] = {}
         self._cache: OrderedDict[Key, Piece] = OrderedDict()
         self._cached = 0
+        self.limit = store.logs.limit
+        """Messages that the store keeps of a log."""
 
     async def piece(self, log: str, epoch: str, after: int) -> Piece:
         """A piece with the first message above `after` (later ones, where that is trimmed; none at the head)."""

@@ -18,7 +18,7 @@ from causerie.model import Position
 from causerie.store import Store, frames
 from causerie.wire import jsonmsg
 from gateway.batch import Batch
-from gateway.channel import Channel, Mending, Room, channel_of
+from gateway.channel import Channel, Kept, Mending, Room, channel_of
 from gateway.hub import Hub
 from gateway.reader import Reader
 
@@ -58,6 +58,7 @@ class Relay:
         self._empty: dict[Channel, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._compare_next = 0
+        self._bounds = Kept.within(store.logs.limit, store.logs.max_bytes)
 
     # -- opening and closing ---------------------------------------------------------------------------------------
 
@@ -65,7 +66,7 @@ class Relay:
         """The channel of a log, made (closed) if there is none."""
         found = self._hub.channels.get(log_key)
         if found is None:
-            found = self._hub.channels[log_key] = channel_of(log_key)
+            found = self._hub.channels[log_key] = channel_of(log_key, self._bounds)
             self._empty[found] = self._loop.time()
         return found
 

@@ -38,7 +38,8 @@ class Plan(NamedTuple):
 
 async def plan(channel: Channel, head: int, claim: Position, reader: Reader) -> Plan:
     """What can be given to somebody who says where he stood; `head` is the log's. Raises `Unavailable`."""
-    if claim.epoch == channel.epoch and claim.seq <= max(head, channel.seq):
+    newest = max(head, channel.seq)
+    if claim.epoch == channel.epoch and newest - reader.limit <= claim.seq <= newest:
         mid = channel.mid_at(claim.seq)
         if mid is None and not (claim.seq == channel.seq and not claim.mid):
             piece = await reader.piece(channel.log, channel.epoch, max(claim.seq - 1, 0))

@@ -166,10 +166,11 @@ async def test_new_epoch_is_told_where_the_loss_was_not_seen(own_store: Store, o
     near, far = await people.enter("near", 0, room=room), await people.enter("far", 1, room=room)
     await near.say(room, "kept")
     await far.message("kept")
+    sleeper = people.chat.gateways[1]
     with own_store.client() as redis:
         redis.save()
-    sleeper = people.chat.gateways[1]
-    sleeper.pause()
+        sleeper.pause()
+        redis.client_kill_filter(_type="pubsub")  # or the sleeper would find the message in its socket
     await near.say(room, "lost")
     await near.message("lost")
     own_store.kill()
