@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: run test check format lock clean
+.PHONY: run test check bench format lock clean
 
 ## Run the chat on this machine: `make run ARGS="--tcp-port 5050"`
 run: $(RUN_STAMP)
@@ -22,6 +22,10 @@ check: $(DEV_STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+## Measure, see docs/performance.md; without ARGS the scenarios are listed: `make bench ARGS="fanout-tcp-8 idle-tcp"`
+bench: $(DEV_STAMP)
+	$(BIN)/python -m bench.run $(ARGS)
 
 format: $(DEV_STAMP)
 	$(BIN)/ruff check --fix .
