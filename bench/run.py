@@ -63,9 +63,7 @@ def main() -> int:
         print("\n".join(SCENARIOS))
         return 0
     for name in given.names:
-        rounds = []
-        for _ in range(given.rounds):
-            rounds.append(SCENARIOS[name]())
+        rounds = [SCENARIOS[name]() for _ in range(given.rounds)]
         result = {"scenario": name, "rounds": given.rounds, "machine": description(), "median": median(rounds)}
         result["each"] = [{k: v for k, v in one.items() if k != "histogram_us"} for one in rounds]
         if given.keep:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final, cast
 
-from causerie import names
 from causerie.errors import Goodbye, Refused
 from causerie.model import Position, Session
 from causerie.store.frames import Note

@@ -91,7 +91,7 @@ class Listeners:
         )
         self._uvicorn = _Uvicorn(config)
         self._http = self._node.loop.create_task(self._uvicorn.serve(sockets=[sock]))
-        while not self._uvicorn.started and not self._http.done():
+        while not self._uvicorn.started and not self._http.done():  # noqa: ASYNC110 - uvicorn only has a flag
             await asyncio.sleep(0.005)
 
     def stop_accepting(self) -> None:

@@ -156,7 +156,7 @@ class Node:
         for client in self.wheel.everybody():
             client.goodbye(Goodbye("shutdown", self.stop_reason, retry_after=self.jitter()))
         end = self.loop.time() + limit
-        while (self.wheel.everybody() or self._tasks) and self.loop.time() < end:
+        while (self.wheel.everybody() or self._tasks) and self.loop.time() < end:  # noqa: ASYNC110 - two things, once
             await asyncio.sleep(0.01)
         for client in self.wheel.everybody():
             client.abort()

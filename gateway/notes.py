@@ -33,24 +33,24 @@ class Notes:
         session = client.session
         if session is None or client.closing:
             return
-        own = note.device == session.device and note.gen == session.gen
         if note.what == "attach":
             if note.device == session.device and note.gen > session.gen:
                 client.goodbye(Goodbye("replaced", "another connection of this device took over"))
-        elif note.what == "bye":
-            if not own:
-                client.goodbye(self._goodbye(note))
-        elif note.what == "join":
-            if not own:
-                head = Position(note.epoch, note.seq, note.mid)
-                self._node.spawn(ops.enter(client, note.room, head))
-        elif note.what == "leave":
-            if not own:
-                ops.leave(client, note.room)
         elif note.what == "nick":
             self._rename(client, note.nick)
         elif note.what == "admin":
             session.admin = note.admin
+        elif note.device != session.device or note.gen != session.gen:
+            self._follow(client, note)
+
+    def _follow(self, client: Client, note: Note) -> None:
+        """Do what another connection of the session did."""
+        if note.what == "bye":
+            client.goodbye(self._goodbye(note))
+        elif note.what == "join":
+            self._node.spawn(ops.enter(client, note.room, Position(note.epoch, note.seq, note.mid)))
+        elif note.what == "leave":
+            ops.leave(client, note.room)
 
     def _goodbye(self, note: Note) -> Goodbye:
         code = note.code if note.code in GOODBYES else "unavailable"

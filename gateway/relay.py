@@ -111,7 +111,7 @@ class Relay:
 
     async def _subscribe(self, channel: Channel) -> None:
         if self.feed is None:
-            raise Unavailable()
+            raise Unavailable
         if channel.mending is None:
             channel.mending = Mending()  # frames wait until the head is known
         await self.feed.subscribe(channel.log)

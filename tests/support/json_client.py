@@ -420,9 +420,8 @@ class JsonClient:
             if event["ev"] == "welcome":
                 entered |= dict.fromkeys(room for room, head in event["rooms"].items() if "seq" in head)
             data = event.get("data")
-            if event["ev"] == "result" and isinstance(data, dict) and "room" in data:
-                if "epoch" in data:
-                    entered[data["room"]] = None
+            if event["ev"] == "result" and isinstance(data, dict) and "room" in data and "epoch" in data:
+                entered[data["room"]] = None
             if event["ev"] == "presence" and event["state"] == "gone" and event.get("nick") == self.nick:
                 entered.pop(event["in"], None)
         return list(entered)
