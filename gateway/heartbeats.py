@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from gateway.node import Node
 
 SLOTS: Final = 64
+HELLO_S: Final = 60.0
+"""How long a connection may stay without a session after it came or was last refused one."""
 BACKLOG: Final = 4096
 """Bytes under way, past which taking some of them is a sign of life: pings alone are never so many."""
 AT_ONCE: Final = 500
@@ -64,7 +66,7 @@ class Wheel:
             self._timer.cancel()
 
     def add(self, client: Client) -> None:
-        """Watch a connection: it has to say hello within the TTL."""
+        """Watch a connection."""
         self._put(client, min(self._interval, self._ttl))
 
     def remove(self, client: Client) -> None:
@@ -106,10 +108,10 @@ class Wheel:
             return self._interval
         progressed = self._progress(client, now)
         if client.session is None:
-            left = client.heard + self._ttl - now
+            left = client.heard + HELLO_S - now
             if left <= 0 and client.idle:
-                client.end()
-            return max(left, self.tick_s)
+                client.goodbye(self._goodbye("timeout", "you did not say hello"))
+            return min(self._interval, max(left, self.tick_s))
         if progressed:
             client.heard = now
         silent = client.sent is not None and not client.sent.heartbeat

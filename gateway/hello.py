@@ -56,6 +56,7 @@ async def hello(client: Client, request: jsonmsg.Hello | line.Nick | line.Reconn
             await _enter(client, wish)
     except Refused as refused:
         _abandon(client)
+        client.heard = node.loop.time()
         client.refuse(refused, re)
         if refused.code == "banned":
             client.end(Goodbye("banned", refused.text))
@@ -208,6 +209,9 @@ async def _welcome(client: Client, wish: _Wish, attached: Attached, heads: dict[
     node.counted.resumes += attached.resumed
     if client.dialect == Dialect.TEXT:
         client.sent = client.sent or Sent()
+        begun = {room: head for room, head in heads.items() if room not in claims}
+        if begun:  # kept before it is told: a crash of this gateway then loses nothing of what follows
+            await node.store.sessions.save_positions(session.origin, begun)
         _welcome_lines(client, wish.cookie, attached, rooms)
     else:
         client.answer(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING
 
 from causerie import names
@@ -106,6 +107,8 @@ async def _finish(client: Client, re: int | None, reply: Reply, room: Room | Non
     start: tuple[Channel, int] | None = None
     if reply.joined is not None:
         start = await _start(client, *reply.joined)
+        if start is not None and client.dialect == Dialect.TEXT:
+            await _keep_start(client, *reply.joined)
     if client.dialect == Dialect.TEXT:
         client.say(line.notice(reply.text))
         if reply.cookie is not None:
@@ -133,6 +136,12 @@ async def _start(client: Client, room: str, head: Position) -> tuple[Channel, in
         await relay.mended(channel)
         return channel, min(head.seq, channel.seq)
     return channel, head.seq
+
+
+async def _keep_start(client: Client, room: str, head: Position) -> None:
+    """Keep where a text client begins to receive a room, so that a crash of this gateway loses nothing of it."""
+    with contextlib.suppress(Refused, Goodbye):  # the next heartbeat keeps it, or says that the session is over
+        await client.node.store.sessions.save_positions(_session(client).origin, {room: head})
 
 
 def _tell_missed(client: Client, room: Room, count: int) -> None:

@@ -180,8 +180,11 @@ async def test_store_is_killed(people: People, own_store: Store) -> None:
     talking = asyncio.create_task(_talk_through(talkers, 60, midway))
     await midway.wait()
     own_store.kill()
-    refused = await talkers[0].client.expect("error", code="unavailable", patience=30)
-    assert refused["re"]
+
+    async def refused() -> bool:
+        return bool(talkers[0].client.seen("error", code="unavailable"))
+
+    await eventually(refused, "an answer without the store", 30)
     await own_store.restart()
     await talking
     await _check(talkers, 60)
@@ -453,5 +456,9 @@ async def test_gateway_that_sleeps_and_wakes(quick_people: People) -> None:
         stays = await people.back(stays, 1)
     await stays.say(room, "here again")
     await watcher.message("here again")
-    listed = {e["nick"]: e["state"] for e in (await watcher.command(f"!list {room}"))["data"]["sessions"]}
-    assert listed[stays.nick] == "online"
+
+    async def listed_online() -> bool:
+        sessions = (await watcher.command(f"!list {room}"))["data"]["sessions"]
+        return {e["nick"]: e["state"] for e in sessions}[stays.nick] == "online"
+
+    await eventually(listed_online, "somebody who talks listed as online")

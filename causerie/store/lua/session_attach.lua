@@ -21,7 +21,7 @@ if redis.call('HEXISTS', devices, 'g:' .. device) == 0 then
 end
 local gen = redis.call('HINCRBY', rec, 'gen', 1)
 redis.call('HSET', devices, 'g:' .. device, gen, 'w:' .. device, ARGV[4], 't:' .. device, int(now))
-redis.call('HSET', rec, 'address', ARGV[7])
+redis.call('HSET', rec, 'address', ARGV[7], 'heard', '1') -- whoever comes back was welcomed once
 keep_alive(KEYS[2], ARGV[5])
 if r[3] ~= 'online' then change_state(rec, KEYS[4], KEYS[5], 'online', now) end
 note(ARGV[1], {what = 'attach', device = device, gen = gen})
