@@ -128,7 +128,7 @@ async def test_death_of_a_part_ends_all(folder: Path, left_over: list[int], vict
 
 def _command(pid: int) -> str:
     words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-    named = [Path(os.fsdecode(word)).name for word in words[:3]]
+    named = [Path(os.fsdecode(word)).name for word in words[:5]]
     return " ".join(named)
 
 
