@@ -1,4 +1,4 @@
-"""PROTOCOL.md: “A bad line gets an error and the connection stays; only `banned`, protocol abuse and flooding
+"""docs/protocol.md: “A bad line gets an error and the connection stays; only `banned`, protocol abuse and flooding
 end it.”
 """
 

@@ -1,4 +1,4 @@
-"""PROTOCOL.md: the commands “for everybody”. Those of moderators are in test_moderation.py and
+"""docs/protocol.md: the commands “for everybody”. Those of moderators are in test_moderation.py and
 test_room_moderators.py.
 """
 

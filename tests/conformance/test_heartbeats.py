@@ -1,4 +1,4 @@
-"""PROTOCOL.md: heartbeats, `away` and `crashed`, `bye timeout`, sessions never heard from, `--nick-ttl`."""
+"""docs/protocol.md: heartbeats, `away` and `crashed`, `bye timeout`, sessions never heard from, `--nick-ttl`."""
 
 import asyncio
 from collections.abc import Iterator
@@ -228,7 +228,7 @@ async def test_other_device_keeps_the_session_alive(people: People) -> None:
 
 
 async def test_nick_ttl(people: People) -> None:
-    """“`--nick-ttl`: a nick whose session has been `crashed` for longer may be taken by somebody new; the old
+    """`--nick-ttl`: “a nick whose session has been `crashed` for longer may be taken by somebody new; the old
     session then gets `bad_cookie`”.
     """
     room = people.room()

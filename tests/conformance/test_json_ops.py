@@ -1,4 +1,4 @@
-"""PROTOCOL.md, “JSON protocol”: the shape of ops and of what answers them."""
+"""docs/protocol.md, “JSON protocol”: the shape of ops and of what answers them."""
 
 import json
 from typing import Any
@@ -214,7 +214,7 @@ async def test_every_kind_of_op_is_answered_once(people: People) -> None:
 
 
 async def test_history(people: People) -> None:
-    """“newest `limit` messages with seq < before; data {“messages”:[...]} in rising seq”."""
+    """“newest `limit` messages with seq < before ... data {“messages”:[...]} in rising seq”."""
     room = people.room()
     alice = await people.enter("alice", room=room)
     for n in range(1, 8):
@@ -313,7 +313,7 @@ async def test_pong_unasked_is_harmless(people: People) -> None:
 
 
 async def test_quit(people: People) -> None:
-    """“`quit`: `result`, then `bye`. After every `bye` the server closes”."""
+    """“After every `bye` the server closes (`quit`: `result`, then `bye`)”."""
     room = people.room()
     watcher = await people.enter("watcher", 1, room=room)
     alice = await people.enter("alice", room=room)

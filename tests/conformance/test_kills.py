@@ -1,4 +1,4 @@
-"""PROTOCOL.md, promise 1, where it costs something: gateways, workers and the store die in the middle of
+"""docs/protocol.md, promise 1, where it costs something: gateways, workers and the store die in the middle of
 talk.
 """
 

@@ -1,4 +1,4 @@
-"""PROTOCOL.md: suspend, ban, kick, forgive by those “with the admin token, everywhere”, and what is written
+"""docs/protocol.md: suspend, ban, kick, forgive by those “with the admin token, everywhere”, and what is written
 of it.
 """
 
@@ -184,7 +184,9 @@ async def test_not_one_more_line_gets_through(people: People) -> None:
 
 
 async def test_the_very_next_line_is_refused_on_any_gateway(people: People) -> None:
-    """“REST answers → the very next line is refused”: rooms and direct messages, many times over."""
+    """“when a REST call or command has answered, not one more line gets through”: rooms and direct
+    messages, many times over.
+    """
     room = people.room()
     bob = await people.enter("bob", 1, room=room)
     rest = people.rest(0)
@@ -232,7 +234,7 @@ async def test_ban(people: People, spelling: str) -> None:
 
 
 async def test_ban_reaches_text_clients(people: People) -> None:
-    """“`!! bye banned`”, and `! banned: ...` to the nick afterwards."""
+    """`!! bye banned`, and `! banned: ...` to the nick afterwards."""
     admin, bob = await people.admin(0), await people.text("bob", 1)
     await admin.command(f"!ban {bob.nick}")
     await bob.ended("banned")

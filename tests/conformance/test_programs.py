@@ -1,4 +1,4 @@
-"""PROTOCOL.md, “Programs”: ready lines, options, environment, configuration, exit status,
+"""docs/protocol.md, “Programs”: ready lines, options, environment, configuration, exit status,
 `chat` and `admin`.
 """
 

@@ -1,4 +1,4 @@
-"""PROTOCOL.md, promises 7 and 8: commands that post, and direct messages."""
+"""docs/protocol.md, promises 7 and 8: commands that post, and direct messages."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""PROTOCOL.md, promise 2, “Once”: send ids, what is remembered, and what a repeat is answered."""
+"""docs/protocol.md, promise 2, “Once”: send ids, what is remembered, and what a repeat is answered."""
 
 import asyncio
 from typing import Any

@@ -1,4 +1,4 @@
-"""PROTOCOL.md, promises 1 and 3: kept, in order, without gaps, while nothing dies (see test_kills.py for
+"""docs/protocol.md, promises 1 and 3: kept, in order, without gaps, while nothing dies (see test_kills.py for
 deaths).
 """
 
@@ -88,7 +88,7 @@ async def test_many_senders_on_two_gateways_give_one_order(people: People) -> No
 
 
 async def test_acknowledged_is_in_history_at_once_everywhere(people: People) -> None:
-    """“`ack`: kept in the store”: whoever asks next, on any gateway, finds it."""
+    """“Acknowledged is kept”: whoever asks next, on any gateway, finds it."""
     room = people.room()
     alice = await people.enter("alice", 0, room=room)
     bob = await people.enter("bob", 1, room=room)

@@ -1,4 +1,4 @@
-"""PROTOCOL.md, promise 5: “Nobody waits for a slow reader”, and nobody makes memory grow without bound."""
+"""docs/protocol.md, promise 5: “Nobody waits for a slow reader”, and nobody makes memory grow without bound."""
 
 import asyncio
 import contextlib
@@ -119,7 +119,7 @@ async def test_one_that_reads_slowly_but_reads_is_kept(tight_chat: Chat) -> None
 
 
 async def test_connection_that_says_nothing_is_bounded(tight_chat: Chat) -> None:
-    """“nothing a client does or fails to do makes a gateway's memory grow without bound”: a
+    """“nothing a client does or fails to do makes a gateway's memory ... grow without bound”: a
     line without end.
     """
     async with People(tight_chat) as people:

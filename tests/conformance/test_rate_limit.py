@@ -1,4 +1,4 @@
-"""PROTOCOL.md: “`--rate-limit` (10 messages a second a session, each recipient counted, a burst of twice
+"""docs/protocol.md: “`--rate-limit` (10 messages a second a session, each recipient counted, a burst of twice
 that)”.
 """
 

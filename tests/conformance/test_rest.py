@@ -1,4 +1,4 @@
-"""PROTOCOL.md, “REST”: paths, items, pages, problems, the token."""
+"""docs/protocol.md, “REST”: paths, items, pages, problems, the token."""
 
 import asyncio
 import time

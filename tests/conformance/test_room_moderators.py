@@ -1,4 +1,4 @@
-"""PROTOCOL.md: commands “for a room's moderators, in that room”."""
+"""docs/protocol.md: commands “for a room's moderators, in that room”."""
 
 import asyncio
 
@@ -142,7 +142,7 @@ async def test_admin_by_command_is_protected_too(people: People) -> None:
 
 
 async def test_admin_sanctions_are_for_the_whole_chat(people: People) -> None:
-    """“with the admin token, everywhere: all of these for the whole chat”."""
+    """“with the admin token, everywhere ... all of these for the whole chat”."""
     room, _, bob, _ = await _room(people)
     admin = await people.admin(1)
     await admin.command(f"!join {room}")

@@ -1,4 +1,4 @@
-"""PROTOCOL.md: “`causerie serve` everything on one machine ... in one process tree”."""
+"""docs/protocol.md: “`causerie serve` everything on one machine ... in one process tree”."""
 
 import os
 import pty
@@ -73,7 +73,7 @@ async def test_serve_and_sigterm(folder: Path, left_over: list[int]) -> None:
 
 
 async def test_serve_survives_its_kill(folder: Path, left_over: list[int]) -> None:
-    """“nothing is left running”, and “survives its own `kill -9`”: sessions, cookies, sanctions, messages are
+    """“nothing is left running”, and survives its own `kill -9`: sessions, cookies, sanctions, messages are
     there.
     """
     with Serve(data_dir=folder, admin_token="the-token") as first:

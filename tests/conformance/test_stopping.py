@@ -1,4 +1,4 @@
-"""PROTOCOL.md: “shutdown”, SIGTERM and SIGINT, `bye shutdown`, `retry_after`, exit status 0."""
+"""docs/protocol.md: “shutdown”, SIGTERM and SIGINT, `bye shutdown`, `retry_after`, exit status 0."""
 
 import asyncio
 import signal
@@ -150,8 +150,8 @@ async def test_shutdown_stops_every_gateway(store: Store, how: str) -> None:
 
 
 async def test_shutdown_reaches_a_gateway_that_slept(store: Store) -> None:
-    """DESIGN: “Lossy pub/sub control messages (sanctions, shutdown) are backed by a version that gateways
-    poll”: one that was paused when it was said stops too.
+    """“`!shutdown` stops every gateway that runs now”, and docs/architecture.md: “the publish beside it is only a
+    nudge”: one that was paused when it was said stops too.
     """
     with Chat(store, gateways=2) as chat:
         async with People(chat) as people:

@@ -1,4 +1,4 @@
-"""PROTOCOL.md: `--redis-url` with `redis+cluster://` and `redis+sentinel://`, on real servers."""
+"""docs/protocol.md: `--redis-url` with `redis+cluster://` and `redis+sentinel://`, on real servers."""
 
 import asyncio
 import time

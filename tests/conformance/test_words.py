@@ -1,4 +1,4 @@
-"""PROTOCOL.md, “Words”: nicks, rooms, sessions, cookies, devices, states, seq, mid, epoch."""
+"""docs/protocol.md, “Words”: nicks, rooms, sessions, cookies, devices, states, seq, mid, epoch."""
 
 import base64
 import re
@@ -445,7 +445,7 @@ async def test_presence_and_sanctions_post_no_numbered_message(people: People) -
 
 
 async def test_mid_is_unique_and_shared_by_all_copies(people: People) -> None:
-    """“every message has an id unique in the whole chat; all copies of a direct message have the same”."""
+    """“every message has an id unique in the whole chat ... all copies of a direct message have the same”."""
     alice, bob, carol = [await people.enter(name, n % 2) for n, name in enumerate(("alice", "bob", "carol"))]
     await alice.say([f"@{bob.nick}", f"@{carol.nick}"], "psst")
     copies = [await who.message("psst", in_="@") for who in (alice, bob, carol)]
