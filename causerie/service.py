@@ -408,7 +408,7 @@ class Service:
 
 
 def shown_flags(flags: Sequence[str]) -> list[str]:
-    """The flags that lists show; who is an admin or a moderator is told by `!whois` and to operators."""
+    """The flags that lists show; who is an admin is told by `!whois` and to operators."""
     return [flag for flag in flags if flag in {"suspended", "dead"}]
 
 

@@ -207,7 +207,7 @@ class Client(Connection):
         elif isinstance(request, Violation):
             self.refuse(request, re)
         elif isinstance(request, jsonmsg.Pong):
-            pass
+            self.take_pong(re)
         elif isinstance(request, jsonmsg.Hello):
             self.refuse(Violation("you said hello already"), re)
         elif isinstance(request, Say):
@@ -227,8 +227,13 @@ class Client(Connection):
             self.goodbye(Goodbye("quit", "goodbye"))
         elif isinstance(request, line.Nick | line.Reconnect | jsonmsg.Hello):
             self._start(hello.hello(self, request))
-        elif not isinstance(request, jsonmsg.Pong):
+        elif re is not None or not isinstance(request, jsonmsg.Pong):
             self.refuse(Violation("say hello first"), re)
+
+    def take_pong(self, re: int | None) -> None:
+        """That it came is all that it says; one with an id has its answer like every op."""
+        if re is not None:
+            self.answer(jsonmsg.Result(re=re, text=[], data={}))
 
     def _start(self, work: Coroutine[None, None, None]) -> None:
         """Run work to which whatever comes next must wait."""

@@ -44,7 +44,7 @@ async def hear(client: Client, re: int | None, request: Request) -> None:
     try:
         await client.node.store.sessions.heard(session.origin)
     except Refused as refused:
-        if not isinstance(request, jsonmsg.Pong):
+        if re is not None or not isinstance(request, jsonmsg.Pong):
             client.refuse(refused, re)
         return
     except Goodbye as goodbye:
@@ -57,7 +57,9 @@ async def hear(client: Client, re: int | None, request: Request) -> None:
         client.refuse(request, re)
     elif isinstance(request, jsonmsg.Hello):
         client.refuse(Violation("you said hello already"), re)
-    elif not isinstance(request, jsonmsg.Pong):
+    elif isinstance(request, jsonmsg.Pong):
+        client.take_pong(re)
+    else:
         await do(client, re, request)
 
 

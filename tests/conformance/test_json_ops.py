@@ -312,6 +312,17 @@ async def test_pong_unasked_is_harmless(people: People) -> None:
     assert not alice.seen("error")
 
 
+async def test_pong_with_an_id_is_answered(people: People) -> None:
+    """“every op that carries one is answered by exactly one `ack`, `result`, `welcome` or `error`”: a `pong` too,
+    before the `welcome`, as the first word of a session, and later.
+    """
+    alice = await people.connect()
+    assert (await alice.ask("pong", n=1, want="error"))["code"] == "bad_request"
+    await alice.hello(nick=people.nick("alice"))
+    for number in (2, 3):
+        assert (await alice.ask("pong", n=number, want="result"))["data"] == {}
+
+
 async def test_quit(people: People) -> None:
     """“After every `bye` the server closes (`quit`: `result`, then `bye`)”."""
     room = people.room()
