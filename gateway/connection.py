@@ -18,7 +18,7 @@ from gateway.batch import Batch, Dialect, Notice, wrapped
 from gateway.channel import Channel
 from gateway.replay import BUFFERED, Replay
 from gateway.sent import Sent
-from gateway.tcpinfo import unacknowledged
+from gateway.tcpinfo import acknowledged
 
 if TYPE_CHECKING:
     from gateway.heartbeats import Backlog
@@ -93,7 +93,7 @@ class Connection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
         self.heard = self.node.loop.time()
         self.node.counted.connections += 1
-        self.transport.set_write_buffer_limits(high=self.high_water)
+        self.transport.set_write_buffer_limits(high=self.node.settings.max_outbox)
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
@@ -116,15 +116,6 @@ class Connection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         return False
-
-    @property
-    def high_water(self) -> int:
-        """Bytes that may wait in the transport while in the live flow.
-
-        None for text: as soon as the kernel's buffer is full it is served from the log, so that what the transport
-        itself holds, and drops when the connection breaks, is always known.
-        """
-        return 0 if self.dialect == Dialect.TEXT else self.node.settings.max_outbox
 
     @property
     def address(self) -> str:
@@ -157,13 +148,6 @@ class Connection(asyncio.Protocol):
         self.written += len(data)
         self.node.counted.writes += 1
         self.transport.write(data)
-        if self.sent is not None:
-            self.node.hub.confirm_later(self)
-
-    def confirm(self, written: int) -> None:
-        """A turn of the loop has passed since so many bytes were written: the kernel has them, or we are paused."""
-        if self.sent is not None and not self.paused:
-            self.sent.handed = max(self.sent.handed, written)
 
     def say(self, text: str) -> None:
         """Write lines of the text protocol."""
@@ -231,15 +215,12 @@ class Connection(asyncio.Protocol):
 
     def pause_writing(self) -> None:
         self.paused = True
-        if self.sent is not None:
-            taken = self.written - self.transport.get_write_buffer_size()
-            self.sent.handed = max(self.sent.handed, taken)
         if self.closing:
             return
         live = [channel for channel in self.channels if self in channel.members]
         if live:
             self.node.counted.lagging += 1
-            self.transport.set_write_buffer_limits(high=min(BUFFERED, self.high_water))
+            self.transport.set_write_buffer_limits(high=min(BUFFERED, self.node.settings.max_outbox))
             replay = self.replay = self.replay or Replay(self, self.node)
             for channel in live:
                 channel.remove(self)
@@ -248,8 +229,6 @@ class Connection(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self.paused = False
-        if self.sent is not None:
-            self.sent.handed = self.written
         if self.replay is not None:
             self.replay.resume()
 
@@ -258,7 +237,7 @@ class Connection(asyncio.Protocol):
         if self.replay is not None and not self.replay.places:
             self.replay = None
             if not self.gone:
-                self.transport.set_write_buffer_limits(high=self.high_water)
+                self.transport.set_write_buffer_limits(high=self.node.settings.max_outbox)
 
     def attach(self, starts: list[tuple[Channel, int]]) -> None:
         """Begin to receive these logs, each from above a seq."""
@@ -313,6 +292,8 @@ class Connection(asyncio.Protocol):
     def note_sent(self, channel: Channel, items: list[Batch | Notice]) -> None:
         """Messages are about to be put in the text dialect."""
         if self.sent is not None:
+            if self.sent.crowded:
+                self.sent.forget_arrived(acknowledged(self.transport))
             self.sent.note(self.written + sum(map(len, self.out or ())), channel, items)
 
     def positions(self) -> dict[str, Position]:
@@ -320,7 +301,7 @@ class Connection(asyncio.Protocol):
         sent = self.sent
         if sent is None or self.gone or self.session is None:
             return {}
-        arrived = sent.handed - unacknowledged(self.transport)
+        arrived = acknowledged(self.transport)
         sent.forget_arrived(arrived)
         return {channel.shown: self._position(sent, channel, arrived) for channel in self.channels}
 

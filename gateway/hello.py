@@ -184,6 +184,8 @@ async def _resume(client: Client, wish: _Wish, sid: str) -> tuple[Attached, dict
     node = client.node
     inbox = await node.relay.listen("@" + sid)
     _listen_as(client, inbox)
+    if client.gone:  # it gave up; its next connection may be in already and must not be replaced
+        raise Unavailable
     attached = await node.store.sessions.attach(sid, wish.device, node.id, client.address)
     node.relay.stand(inbox, attached.inbox)
     await asyncio.gather(*[node.relay.open(room) for room in attached.rooms])

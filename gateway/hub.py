@@ -31,7 +31,6 @@ class Hub:
         self._loop = loop
         self._dirty: list[Channel] = []
         self._waiting: list[Connection] = []
-        self._unconfirmed: list[tuple[Connection, int]] = []
         self._scheduled = False
         self._last = 0.0
 
@@ -109,17 +108,6 @@ class Hub:
         for connection in waiting:
             connection.write_out()
         self._last = self._loop.time()
-
-    def confirm_later(self, connection: Connection) -> None:
-        """Tell a text connection in the next turn that its transport has tried what was written."""
-        if not self._unconfirmed:
-            self._loop.call_soon(self._confirm)
-        self._unconfirmed.append((connection, connection.written))
-
-    def _confirm(self) -> None:
-        unconfirmed, self._unconfirmed = self._unconfirmed, []
-        for connection, written in unconfirmed:
-            connection.confirm(written)
 
     # -- presence --------------------------------------------------------------------------------------------------
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from gateway.batch import Batch, Dialect, Notice
 from gateway.channel import Channel
+
+CROWD: Final = 256
+"""Batches under way, past which those that have arrived are looked for."""
 
 
 class _Mark(NamedTuple):
@@ -23,11 +26,9 @@ class _Mark(NamedTuple):
 class Sent:
     """The unacknowledged part of one text connection's stream. Empty (no deque) while nothing is under way."""
 
-    __slots__ = ("_marks", "handed", "heartbeat", "moved")
+    __slots__ = ("_marks", "heartbeat", "moved")
 
     def __init__(self) -> None:
-        self.handed = 0
-        """Bytes that the kernel surely has."""
         self.moved = True
         """Whether something was sent since the positions were last saved."""
         self.heartbeat = False
@@ -52,6 +53,11 @@ class Sent:
             marks.popleft()
         if not marks:
             self._marks = None
+
+    @property
+    def crowded(self) -> bool:
+        """Whether it is time to forget what has arrived."""
+        return self._marks is not None and len(self._marks) >= CROWD
 
     @property
     def under_way(self) -> bool:

@@ -30,7 +30,6 @@ class TcpClient(Client):
             if not data.startswith(b"{"):
                 self.dialect = Dialect.TEXT
                 self.sent = Sent()
-                self.transport.set_write_buffer_limits(high=self.high_water)
         super().data_received(data)
 
     def eof_received(self) -> bool:

@@ -10,6 +10,8 @@ import struct
 from typing import Final
 
 SIOCOUTQ: Final = 0x5411
+BYTES_ACKED: Final = struct.Struct("=120xQ")
+"""`struct tcp_info` of linux/tcp.h up to `tcpi_bytes_acked` (RFC 4898, tcpEStatsAppHCThruOctetsAcked)."""
 SEND_BUFFER: Final = 128 * 1024
 """Bytes asked of the kernel for a connection (it takes twice as much): the rest is for our own bounds to judge."""
 
@@ -24,6 +26,19 @@ def unacknowledged(transport: asyncio.BaseTransport) -> int:
     except OSError:
         return 0
     count: int = struct.unpack("i", answer)[0]
+    return count
+
+
+def acknowledged(transport: asyncio.BaseTransport) -> int:
+    """Bytes that the peer's TCP has acknowledged, also of a connection that was reset; 0 where that cannot be told."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.fileno() < 0:
+        return 0
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, BYTES_ACKED.size)
+    except OSError:
+        return 0
+    count: int = BYTES_ACKED.unpack(info)[0] if len(info) == BYTES_ACKED.size else 0
     return count
 
 

@@ -45,10 +45,14 @@ class Expiries:
             try:
                 with contextlib.suppress(ReplyError):  # a managed store may forbid it; the sweep remains
                     await self._store.executor.execute("CONFIG", "SET", "notify-keyspace-events", "Ex")
-                wire = await self._store.dial(partial(Wire, self._on_reply, lost.set))
+                wire = await self._store.dial(partial(Wire, self._on_reply, partial(_tell, lost)))
                 if wire.transport is not None:
                     wire.transport.write(pack("PSUBSCRIBE", "__keyevent@*__:expired"))
                     await lost.wait()
             except (OSError, Unavailable, ReplyError):
                 pass
             await asyncio.sleep(RETRY_S)
+
+
+def _tell(lost: asyncio.Event, _: Wire) -> None:
+    lost.set()

@@ -72,8 +72,7 @@ class Target:
         try:
             await self._handshake(wire, options)
         except BaseException:
-            if wire.transport is not None:
-                wire.transport.abort()
+            wire.abort()
             raise
         return wire
 
@@ -115,17 +114,21 @@ class Target:
         commands.append(("ROLE",))
         replies: asyncio.Queue[Any] = asyncio.Queue()
         deliver, wire.on_reply = wire.on_reply, replies.put_nowait
-        assert wire.transport is not None
+        hung_up, wire.on_lost = wire.on_lost, lambda _: replies.put_nowait(ConnectionResetError("the store hung up"))
+        if wire.transport is None:
+            raise ConnectionResetError("the store hung up")
         wire.transport.write(b"".join(pack(*command) for command in commands))
         for command in commands:
             reply = await replies.get()
+            if isinstance(reply, ConnectionResetError):
+                raise reply
             if isinstance(reply, ReplyError) and command[0] != "ROLE":
                 raise Unavailable(f"the store refuses {command[0]}: {reply.code}")
         if isinstance(reply, ReplyError) and reply.code in AWAY:
             raise Unavailable(f"the store says: {reply}")
         if isinstance(reply, list) and reply[0] != b"master" and not self.cluster:
             raise Unavailable("the store is a replica")
-        wire.on_reply = deliver
+        wire.on_reply, wire.on_lost = deliver, hung_up
 
 
 def hosts_of(netloc: str, default_port: int) -> list[tuple[str, int]]:

@@ -143,8 +143,7 @@ class Feed:
         wire, self._wire = self._wire, None
         if wire is not None:
             self.drops += 1
-            if wire.transport is not None:
-                wire.transport.abort()
+            wire.abort()
         failed, self._confirming = self._confirming, {}
         for channel, confirmed in failed.items():
             self._logs.pop(channel, None)
@@ -164,10 +163,11 @@ class Feed:
     async def _connect(self) -> None:
         """Dial and restore every subscription."""
         async with asyncio.timeout(self._target.timeout):
-            wire = await self._target.dial(lambda: Wire(self._on_reply, lambda: self._on_lost(wire)))
+            wire = await self._target.dial(lambda: Wire(self._on_reply, self._on_lost))
+        if wire.transport is None:
+            raise Unavailable("the store hung up")
         self._lost.clear()
         self._wire = wire
-        assert wire.transport is not None
         channels = [self._control, self._probe, *self._logs]
         last = self._loop.create_future()
         self._restored = (channels[-1], last)

@@ -67,7 +67,7 @@ class Executor(Protocol):
 class Wire(asyncio.Protocol):
     """Bytes to replies for one socket; knows nothing of commands."""
 
-    def __init__(self, on_reply: Callable[[Any], None], on_lost: Callable[[], None]) -> None:
+    def __init__(self, on_reply: Callable[[Any], None], on_lost: Callable[[Wire], None]) -> None:
         self.reader = hiredis.Reader(replyError=ReplyError, notEnoughData=Ellipsis)
         self.on_reply = on_reply
         self.on_lost = on_lost
@@ -81,13 +81,19 @@ class Wire(asyncio.Protocol):
         """Hand over every whole reply."""
         reader = self.reader
         reader.feed(data)
-        while (reply := reader.gets()) is not ...:
+        while self.transport is not None and (reply := reader.gets()) is not ...:
             self.on_reply(reply)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """Say so."""
         self.transport = None
-        self.on_lost()
+        self.on_lost(self)
+
+    def abort(self) -> None:
+        """End the connection; no reply comes any more."""
+        transport, self.transport = self.transport, None
+        if transport is not None:
+            transport.abort()
 
 
 class Connection:
@@ -169,8 +175,8 @@ class Connection:
     def drop(self) -> None:
         """End this connection (a failover, a timeout); the keeper dials again."""
         wire, self._wire = self._wire, None
-        if wire is not None and wire.transport is not None:
-            wire.transport.abort()
+        if wire is not None:
+            wire.abort()
         self._fail_waiting()
         self._lost.set()
 
@@ -187,9 +193,9 @@ class Connection:
                 future.exception()
 
     async def _connect(self) -> None:
-        wire = await asyncio.wait_for(
-            self._dial(lambda: Wire(self._on_reply, lambda: self._on_lost(wire))), self._timeout
-        )
+        wire: Wire = await asyncio.wait_for(self._dial(lambda: Wire(self._on_reply, self._on_lost)), self._timeout)
+        if wire.transport is None:
+            raise Unavailable("the store hung up")
         self._lost.clear()
         self._wire = wire
         self.incarnation += 1

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from causerie.errors import Goodbye, Refused
+from causerie.errors import Goodbye, Refused, Unavailable
 from causerie.model import Attached, Joined, Origin, Position, Session, new_epoch
 from causerie.names import LOBBY
 from causerie.store.directory import Directory, mute_end
@@ -95,14 +95,15 @@ class Sessions(Directory):
     async def create(
         self, nick: str, cookie_hash: str, device: str, gateway: str, address: str, *, sid: str
     ) -> Attached:
-        """A new session (in no room yet) that holds the nick, or the one that this very cookie made a moment
-        ago.
+        """A new session that holds the nick, or the one that this very cookie made a moment ago.
+
+        The lobby is on its list of rooms; `join` (or `enter`, after a death) makes it a member there.
 
         Raises `Refused` (`nick_taken`, `banned`).
         """
         row = await self._run(
-            "session_create", self._k(sid, "rec", "alive", "devices", "meta", "log"),
-            self._keys.of("@" + sid), new_epoch(), nick, cookie_hash, device, gateway, self._ttl_ms, address,
+            "session_create", self._k(sid, "rec", "alive", "devices", "rooms", "meta", "log"),
+            self._keys.of("@" + sid), new_epoch(), nick, cookie_hash, device, gateway, self._ttl_ms, address, LOBBY,
         )  # fmt: skip
         await self.schedule([(sid, self._ttl_ms)])
         try:
@@ -231,7 +232,11 @@ class Sessions(Directory):
             if row[0] == 1:
                 heads[room] = position(row[1:])
             else:
-                heads[room] = (await self.join(session, room, heal=True)).head
+                try:
+                    heads[room] = (await self.join(session, room, heal=True)).head
+                except Refused as refused:
+                    if isinstance(refused, Unavailable):
+                        raise
         await self._told(session.sid, session.version, rooms)
         return heads
 

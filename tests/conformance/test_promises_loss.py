@@ -151,7 +151,7 @@ async def test_lost_messages_change_the_epoch(own_store: Store, own_people: Peop
     assert {reset["epoch"] for reset in resets} != {position["epoch"]}
     assert resets[0]["epoch"] == resets[1]["epoch"], "many finders make one change"
     await _until_taken(near, room, "after the loss")
-    await far.message("after the loss")
+    await _until_taken(far, room, "after the loss")
     again = await people.back(gone, 1, resume={room: position})
     assert again.welcome["rooms"][room]["recovered"] is False
     assert again.welcome["rooms"][room]["epoch"] == resets[0]["epoch"]

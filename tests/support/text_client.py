@@ -5,6 +5,7 @@ import contextlib
 import re
 import secrets
 import socket
+import struct
 import time
 from typing import Self
 
@@ -56,7 +57,8 @@ class TextClient:
         if source is not None:
             sock.bind((source, 0))
         await asyncio.get_running_loop().sock_connect(sock, gateway.tcp)
-        return cls(*await asyncio.open_connection(sock=sock, limit=2**20), name)
+        limit = 2**20 if receive_buffer is None else max(receive_buffer, 2**13)  # a reader reads ahead twice as much
+        return cls(*await asyncio.open_connection(sock=sock, limit=limit), name)
 
     async def send(self, line: str, end: str = "\n") -> None:
         """Type one line."""
@@ -133,6 +135,12 @@ class TextClient:
                 raise AssertionError(f"{self.name}: still connected after {patience:g} s\n{self.tail()}") from None
         self.check()
         return rest.strip()
+
+    def bytes_received(self) -> int:
+        """What this machine's TCP has acknowledged, read or not: `tcpi_bytes_received` of linux/tcp.h."""
+        sock: socket.socket = self.writer.get_extra_info("socket")
+        count: int = struct.unpack("=128xQ", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 136))[0]
+        return count
 
     def freeze(self) -> None:
         """Stop reading the socket."""

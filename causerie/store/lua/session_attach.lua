@@ -1,7 +1,7 @@
 -- session_attach: a device comes (back). Raises the generation, so whatever an older connection of it still writes is refused.
 -- KEYS     1 rec   2 alive   3 devices   4 rooms   5 tell   6 pos   7 meta   8 log
 -- ARGV     1 channel   2 candidate epoch   3 device   4 gateway   5 ttl ms   6 most devices   7 address
--- RETURNS  {1, nick, version, state, gen, admin, mute, current room, rooms, {pos field, value...}, epoch, seq, mid, created now?}
+-- RETURNS  {1, nick, version, state, gen, admin, mute, current room, rooms, {pos field, value...}, epoch, seq, mid}
 --          or {0, code, text}
 local rec, devices, device = KEYS[1], KEYS[3], ARGV[3]
 local r = redis.call('HMGET', rec, 'nick', 'ended', 'state', 'admin', 'mute')
