@@ -6,7 +6,7 @@ import contextlib
 from typing import TYPE_CHECKING
 
 from causerie import names
-from causerie.commands import Actor, Call, Reply, Say
+from causerie.commands import COMMANDS, Actor, Call, Reply, Say
 from causerie.errors import Goodbye, Refused, Violation
 from causerie.model import Position, Session
 from causerie.wire import jsonmsg, line
@@ -101,7 +101,15 @@ async def _reply(client: Client, re: int | None, request: Request) -> Reply:
         of = request.of if request.of == names.INBOX else names.room(request.of)
         return await service.history(actor, of, request.before, request.limit)
     assert isinstance(request, Call), request
+    _count(client, COMMANDS[request.name].cost)
     return await service.execute(actor, request, re)
+
+
+def _count(client: Client, cost: int) -> None:
+    """Count a command that posts as so many messages. Raises `Refused` (`rate_limited`)."""
+    wait = client.node.limits.take(client.sid, cost) if cost else None
+    if wait is not None:
+        raise Refused("rate_limited", "too many messages", retry_after=wait)
 
 
 async def _finish(client: Client, re: int | None, reply: Reply, room: Room | None, seen: int) -> None:

@@ -43,7 +43,7 @@ async def part(ctx: Context) -> Reply:
     return reply
 
 
-@command("topic", TEXT.maybe(""), suspended=True)
+@command("topic", TEXT.maybe(""), suspended=True, cost=1)
 async def topic(ctx: Context) -> Reply:
     """Show what the current room is about, or set it."""
     if ctx.args["text"]:

@@ -116,6 +116,8 @@ class Command:
     aliases: tuple[str, ...] = ()
     suspended: bool = False
     """Whether a suspended person may use it: only where nobody else sees anything of it."""
+    cost: int = 0
+    """As how many messages it counts for the rate limit."""
 
     @property
     def usage(self) -> str:
@@ -142,11 +144,12 @@ def command(
     role: Role = Role.EVERYBODY,
     aliases: tuple[str, ...] = (),
     suspended: bool = False,
+    cost: int = 0,
 ) -> Callable[[Handler], Handler]:
     """Enter the decorated handler; its docstring is the help that people read."""
 
     def decorate(handler: Handler) -> Handler:
-        enter(Command(name, arguments, _help(handler), handler, None, role, aliases, suspended))
+        enter(Command(name, arguments, _help(handler), handler, None, role, aliases, suspended, cost))
         return handler
 
     return decorate

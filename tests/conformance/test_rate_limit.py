@@ -61,6 +61,19 @@ async def test_refused_id_may_be_used_again(people: People) -> None:
     assert not answer.get("duplicate")
 
 
+async def test_topics_are_messages_too(people: People) -> None:
+    """Setting a topic posts a message, so it counts as one: no way round the limit."""
+    alice = await people.enter("alice")
+    await alice.command(f"!join {people.room()}")
+    ops = [{"op": "command", "id": 10**15 + n, "line": f"!topic t{n}"} for n in range(40)]
+    await alice.push_all(ops)
+    answers = await alice.answers(ops)
+    assert {answer["ev"] for answer in answers[:10]} == {"result"}
+    refused = [answer for answer in answers if answer["ev"] == "error"]
+    assert len(refused) >= 10
+    assert {answer["code"] for answer in refused} == {"rate_limited"}
+
+
 async def test_each_recipient_is_counted(people: People) -> None:
     """“each recipient counted”: two messages to five people are a burst of ten."""
     alice = await people.enter("alice")
