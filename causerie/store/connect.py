@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -33,6 +34,7 @@ class Target:
         if self.scheme not in ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster"):
             raise ValueError(f"unknown scheme in the store's URL: {self.scheme}://")
         self._sentinel: Sentinel | None = None
+        self._nodes = itertools.cycle(hosts_of(urlsplit(url).netloc, DEFAULT_PORT) if self.cluster else ())
         if self.scheme == "redis+sentinel":
             self._options, self._sentinel, self._master = self._parse_sentinel(url)
         elif self.scheme != "redis+cluster":
@@ -77,8 +79,9 @@ class Target:
         return wire
 
     def _seed(self) -> dict[str, Any]:
+        """The next node of those that the URL names: each hears all that is published."""
         parts = urlsplit(self.url)
-        host, port = hosts_of(parts.netloc, DEFAULT_PORT)[0]
+        host, port = next(self._nodes)
         options: dict[str, Any] = {"host": host, "port": port}
         if parts.password:
             options["password"] = unquote(parts.password)

@@ -1,0 +1,32 @@
+"""From a `--redis-url` to a connection."""
+
+import asyncio
+import socket
+
+import pytest
+
+from causerie.store.connect import Target
+from causerie.store.resp import Wire
+
+
+async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    await reader.readline()
+    writer.write(b"-ERR no role\r\n")
+    await reader.read()
+    writer.close()
+
+
+async def test_next_node_of_a_cluster_is_tried_when_one_is_dead() -> None:
+    """Any node hears what is published, so a feed must not hang on the first one of the URL."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))  # bound and not listening: connections are refused
+        dead = closed.getsockname()[1]
+        async with await asyncio.start_server(_answer, "127.0.0.1", 0) as server:
+            alive = server.sockets[0].getsockname()[1]
+            target = Target(f"redis+cluster://127.0.0.1:{dead},127.0.0.1:{alive}")
+            with pytest.raises(OSError):
+                await target.dial(lambda: Wire(lambda _: None, lambda _: None))
+            wire = await target.dial(lambda: Wire(lambda _: None, lambda _: None))
+            assert wire.transport is not None
+            assert wire.transport.get_extra_info("peername")[1] == alive
+            wire.abort()
