@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Awaitable, Coroutine
@@ -153,12 +154,13 @@ def _death(dead: Child) -> ServeError:
 
 def _what_next(ready: str) -> str:
     parts = dict(part.split("=", 1) for part in ready.split()[1:] if "=" in part)
+    program = "causerie" if shutil.which("causerie") else sys.argv[0]
     lines = ["Now talk, each in a terminal of its own:"]
     if "tcp" in parts:
         lines.append(f"  nc {parts['tcp'].replace(':', ' ')}    (your first line is your nick)")
     if "http" in parts:
-        lines.append(f"  causerie chat ws://{parts['http']}/ws --nick alice")
-        lines.append(f"  causerie admin list --url http://{parts['http']}")
+        lines.append(f"  {program} chat ws://{parts['http']}/ws --nick alice")
+        lines.append(f"  {program} admin list --url http://{parts['http']}")
     return "\n".join([*lines, "^C stops the chat; everything is kept."])
 
 
