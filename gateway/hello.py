@@ -218,7 +218,6 @@ async def _welcome(client: Client, wish: _Wish, attached: Attached, heads: dict[
     else:
         client.answer(
             jsonmsg.Welcome(
-                jsonmsg.numbered(wish.re),
                 session.nick,
                 session.sid,
                 wish.cookie,
@@ -226,6 +225,7 @@ async def _welcome(client: Client, wish: _Wish, attached: Attached, heads: dict[
                 int(interval) if interval.is_integer() else interval,
                 attached.resumed,
                 rooms,
+                re=jsonmsg.numbered(wish.re),
             )
         )
     client.attach(starts)

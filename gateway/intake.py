@@ -95,8 +95,6 @@ class Client(Connection):
             self.heard = self.node.loop.time()
         self.framer.feed(data)
         self.pump()
-        if isinstance(self.framer, LineFramer) and self.framer.endless:
-            self.goodbye(Goodbye("flood", "a line without end"))
 
     def pump(self) -> None:
         """Begin whatever can be begun."""

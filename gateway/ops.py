@@ -120,11 +120,12 @@ async def _finish(client: Client, re: int | None, reply: Reply, room: Room | Non
         if start is not None and client.dialect == Dialect.TEXT:
             await _keep_start(client, *reply.joined)
     if client.dialect == Dialect.TEXT:
-        client.say(line.notice(reply.text))
+        if reply.goodbye is None:  # which is said once, with its word for programs
+            client.say(line.notice(reply.text))
         if reply.cookie is not None:
             client.say(line.cookie(reply.cookie))
     else:
-        client.answer(jsonmsg.Result(jsonmsg.numbered(re), reply.text, reply.data))
+        client.answer(jsonmsg.Result(reply.text, reply.data, re=jsonmsg.numbered(re)))
     if start is not None:
         client.attach([start])
         if room is not None:

@@ -7,7 +7,7 @@ import asyncio
 from causerie.errors import Goodbye
 from causerie.wire.framing import LineFramer
 from gateway.batch import Dialect
-from gateway.intake import Client
+from gateway.intake import Client, Request
 from gateway.sent import Sent
 from gateway.tcpinfo import prepare
 
@@ -16,6 +16,8 @@ class TcpClient(Client):
     """A connection on the TCP port."""
 
     __slots__ = ("_begun",)
+
+    framer: LineFramer
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.framer = LineFramer()
@@ -31,6 +33,12 @@ class TcpClient(Client):
                 self.dialect = Dialect.TEXT
                 self.sent = Sent()
         super().data_received(data)
+
+    def _take(self) -> tuple[int | None, Request] | None:
+        taken = None if self.framer.endless else super()._take()
+        if taken is None and self.framer.endless:
+            self.goodbye(Goodbye("flood", "a line without end"))
+        return taken
 
     def eof_received(self) -> bool:
         """The peer says no more: what it said is done and answered, then we close."""

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from websockets.http11 import Request
 from websockets.server import ServerProtocol
 
-from causerie.errors import GOODBYES, Goodbye
+from causerie.errors import Goodbye
 from causerie.wire.framing import MAX_LINE
 from causerie.wire.websocket import (
     Control,
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from gateway.node import Node
 
 PATH = "/ws"
-CLOSE_CODES = {"shutdown": 1001, "timeout": 1008, "slow_consumer": 1008, "flood": 1008, "unavailable": 1013}
+CLOSE_CODES = {"quit": 1000, "shutdown": 1001, "unavailable": 1013}
+"""The status code for a goodbye; 1008 (policy) for every other."""
 
 _handshake_log = logging.getLogger("gateway.handshake")
 _handshake_log.setLevel(logging.WARNING)
@@ -42,21 +43,24 @@ _handshake_log.setLevel(logging.WARNING)
 class WebSocketClient(Client):
     """A connection that was upgraded, or is just being."""
 
-    __slots__ = ("_close_sent", "_handshake")
+    __slots__ = ("_broken", "_close_sent", "_handshake")
 
     def __init__(self, node: Node) -> None:
         super().__init__(node)
         self.dialect = Dialect.JSON_FRAMES
         self.framer = FrameReader()
+        self._broken = False
         self._close_sent = False
         self._handshake: ServerProtocol | None = ServerProtocol(max_size=MAX_LINE, logger=_handshake_log)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """A request asks to be upgraded."""
         super().connection_made(transport)
         settings = self.node.settings
         prepare(transport, max(settings.heartbeat_ttl, settings.stall_timeout) + settings.heartbeat_interval)
 
     def data_received(self, data: bytes) -> None:
+        """The handshake, then frames."""
         if self._handshake is not None:
             self._shake_hands(self._handshake, data)
         else:
@@ -88,7 +92,8 @@ class WebSocketClient(Client):
                 self.closing = True
                 self.transport.close()
             return
-        if handshake.close_expected():
+        if handshake.close_expected():  # no request that can be one of WebSocket
+            self.transport.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")
             self.closing = True
             self.transport.close()
 
@@ -100,6 +105,7 @@ class WebSocketClient(Client):
                 if self.closing:
                     return None
         except WebSocketError as error:
+            self._broken = True
             self._close(error.code, error.reason)
             return None
         return self._understood(item)
@@ -118,15 +124,19 @@ class WebSocketClient(Client):
         self.end()
 
     def _half_close(self, goodbye: Goodbye | None) -> None:
-        if goodbye is not None and not self._close_sent:
-            code = CLOSE_CODES.get(goodbye.code, 1000 if GOODBYES[goodbye.code] else 1008)
-            self.transport.write(close_frame(code, goodbye.code))
+        if not self._close_sent:
             self._close_sent = True
+            code = goodbye.code if goodbye is not None else ""
+            self.transport.write(close_frame(CLOSE_CODES.get(code, 1008), code))
+        elif self._broken:
+            self.transport.write_eof()
         else:
             self.transport.close()
 
     def _await_close(self, data: bytes) -> None:
-        """Drop what still comes until the peer's close frame."""
+        """Drop what still comes until the peer's close frame; after broken framing, until it ends."""
+        if self._broken:
+            return
         self.framer.feed(data)
         try:
             while (item := self.framer.take()) is not None:

@@ -26,9 +26,12 @@ TooLong = Literal[Mark.TOO_LONG]
 
 
 class LineFramer:
-    """Lines ended by LF (a CR before it stays); each longer than `MAX_LINE` gives one `Mark.TOO_LONG`."""
+    """Lines ended by LF or CRLF; each longer than `limit` bytes gives one `Mark.TOO_LONG` as soon as that is seen."""
 
-    __slots__ = ("_buffer", "_skipped", "_start", "consumed")
+    __slots__ = ("_buffer", "_skipped", "_start", "consumed", "endless")
+
+    limit = MAX_LINE
+    skip = MAX_SKIP
 
     def __init__(self) -> None:
         self._buffer = b""
@@ -36,6 +39,8 @@ class LineFramer:
         self._skipped = 0
         self.consumed = 0
         """Bytes of the stream up to the end of the last line taken."""
+        self.endless = False
+        """Whether a line went past `skip`."""
 
     def feed(self, data: bytes) -> None:
         """Add what was read."""
@@ -54,36 +59,38 @@ class LineFramer:
         """Bytes of the stream fed so far."""
         return self.consumed + self.waiting
 
-    @property
-    def endless(self) -> bool:
-        """Whether the present line is past `MAX_SKIP` without an end."""
-        return self._skipped > MAX_SKIP
-
     def take(self) -> bytes | TooLong | None:
-        """The next line without its LF, a mark for one that was skipped, or None until more is fed."""
+        """The next line without its end, a mark for one that is too long, or None until more is fed."""
         while True:
-            end = self._buffer.find(b"\n", self._start)
+            start = self._start
+            end = self._buffer.find(b"\n", start)
             if end < 0:
                 return self._keep_or_skip()
-            line = self._buffer[self._start : end]
-            self._move(end + 1)
-            if self._skipped:
-                self._skipped = 0  # the rest of a line already reported
-            elif len(line) > MAX_LINE:
+            if self._skipped:  # the rest of a line already reported
+                self._skip(end - start)
+                self._skipped = 0
+                self._move(end + 1)
+                continue
+            line = self._buffer[start:end].removesuffix(b"\r")
+            if len(line) > self.limit:
+                self._skip(end - start)
                 return Mark.TOO_LONG
-            else:
-                return line
+            self._move(end + 1)
+            return line
 
     def _keep_or_skip(self) -> TooLong | None:
-        waiting = self.waiting
-        first = not self._skipped
-        if first and waiting <= MAX_LINE:
+        waiting, first = self.waiting, not self._skipped
+        if first and (waiting <= self.limit or (waiting == self.limit + 1 and self._buffer.endswith(b"\r"))):
             if self._start:
                 self._buffer, self._start = self._buffer[self._start :], 0
             return None
-        self._skipped += waiting
-        self._move(len(self._buffer))
+        self._skip(waiting)
         return Mark.TOO_LONG if first else None
+
+    def _skip(self, count: int) -> None:
+        self._skipped += count
+        self.endless = self.endless or self._skipped > self.skip
+        self._move(self._start + count)
 
     def _move(self, start: int) -> None:
         self.consumed += start - self._start
@@ -91,8 +98,3 @@ class LineFramer:
             self._buffer, self._start = b"", 0
         else:
             self._start = start
-
-
-def line_frame(message: bytes) -> bytes:
-    """A message as a line."""
-    return message + b"\n"

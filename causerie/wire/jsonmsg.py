@@ -136,10 +136,14 @@ def _complaint(error: Exception) -> str:
     return str(error)[:200].encode("utf-8", "replace").decode()
 
 
-class Welcome(msgspec.Struct, tag_field="ev", tag="welcome"):
+class _Answer(msgspec.Struct, tag_field="ev", kw_only=True):
+    re: int | UnsetType = UNSET
+    """The id of the op, if it had one."""
+
+
+class Welcome(_Answer, tag="welcome"):
     """The answer to a hello; `rooms` tells of each room of the session, each room claimed, and `@`."""
 
-    re: int | UnsetType
     nick: str
     session: str
     cookie: str
@@ -191,18 +195,16 @@ class Ack(msgspec.Struct, tag_field="ev", tag="ack"):
     duplicate: bool | UnsetType = UNSET
 
 
-class Result(msgspec.Struct, tag_field="ev", tag="result"):
+class Result(_Answer, tag="result"):
     """The answer to an op that posts nothing."""
 
-    re: int | UnsetType
     text: list[str]
     data: dict[str, Any]
 
 
-class Error(msgspec.Struct, tag_field="ev", tag="error"):
+class Error(_Answer, tag="error"):
     """An op refused. `until` null is endless."""
 
-    re: int | UnsetType
     code: str
     text: str
     until: float | UnsetType | None = UNSET
@@ -263,7 +265,7 @@ def numbered(re_: int | None) -> int | UnsetType:
 
 def error(refused: Refused, re_: int | None) -> Error:
     """The event that tells of a refusal."""
-    event = Error(numbered(re_), refused.code, refused.text)
+    event = Error(refused.code, refused.text, re=numbered(re_))
     if refused.code in {"suspended", "banned"} or refused.until is not None:
         event.until = refused.until
     if refused.retry_after is not None:

@@ -36,9 +36,9 @@ class Leave(NamedTuple):
 
 
 def decode(line: bytes) -> str:
-    """The text of a line, without CR. Raises `Violation` (`bad_request`)."""
+    """The text of a line without its end. Raises `Violation` (`bad_request`)."""
     try:
-        return line.removesuffix(b"\r").decode()
+        return line.decode()
     except UnicodeDecodeError:
         raise Violation("the line is not UTF-8") from None
 
@@ -62,14 +62,14 @@ def decode_first(line: bytes) -> Nick | Reconnect | Leave:
 
 def pong_of(line: bytes) -> bool:
     """Whether a line is the answer to a ping."""
-    return line.startswith(b"!pong") and line[5:6] in {b"", b" ", b"\r"}
+    return line.startswith(b"!pong") and line[5:6] in {b"", b" "}
 
 
 def shown(text: str) -> str:
     """The text as it may reach a terminal."""
     if not _UNSAFE.search(text):
         return text
-    return _SEPARATORS.sub("?", names.printable(text))
+    return _SEPARATORS.sub("?", "\t".join(map(names.printable, text.split("\t"))))
 
 
 def message(event: jsonmsg.Message) -> str:
@@ -77,10 +77,11 @@ def message(event: jsonmsg.Message) -> str:
     sender = shown(event.sender)
     if event.log == names.INBOX:
         prefix = f"[@] {sender} -> {', '.join(map(shown, event.to or []))}: "
+        prefix += f"* {sender} " if event.kind == "action" else ""
+    elif event.kind == "action":
+        prefix = f"[{event.log}] * {sender} "
     else:
         prefix = f"[{event.log}] {sender}: "
-    if event.kind == "action":
-        prefix = f"[{event.log}] * {sender} "
     return "".join([f"{prefix}{shown(part)}\n" for part in event.body.split("\n")])
 
 

@@ -1,9 +1,8 @@
 """RFC 6455 frames after the handshake, sans I/O, for either side; no extensions.
 
-Text messages come out whole. A message over `MAX_LINE` bytes is skipped and gives `Mark.TOO_LONG`, a binary
-one `Mark.BINARY`: both are for the application to answer. One past `MAX_SKIP` is a protocol error (1009).
-Whether a text is UTF-8 is left to the codec, whose error keeps the connection, as the contract has it for every
-bad line.
+Text messages come out whole. A message over `limit` bytes is skipped and gives `Mark.TOO_LONG`, a binary one
+`Mark.BINARY`: both are for the application to answer. One past `skip` bytes is an error (1009), and so is a text
+that is not UTF-8 (1007).
 """
 
 from __future__ import annotations
@@ -64,8 +63,13 @@ def text_frames(lines: bytes) -> bytes:
 
 def close_frame(code: int, reason: str = "", mask: bytes | None = None) -> bytes:
     """A close frame; 1005 stands for one without a code."""
-    payload = b"" if code == 1005 else struct.pack("!H", code) + reason.encode()[:123]
+    payload = b"" if code == 1005 else struct.pack("!H", code) + _cut(reason, 123)
     return frame(Opcode.CLOSE, payload, mask)
+
+
+def _cut(text: str, limit: int) -> bytes:
+    """The text in UTF-8, whole characters of at most `limit` bytes in all."""
+    return text.encode()[:limit].decode(errors="ignore").encode()
 
 
 def close_code(payload: bytes) -> int:
@@ -94,16 +98,19 @@ def masked(payload: bytes, mask: bytes) -> bytes:
 class FrameReader:
     """Feeds bytes, takes messages. A server reads masked frames, a client unmasked ones."""
 
-    __slots__ = ("_buffer", "_fin", "_masked", "_opcode", "_parts", "_size", "_skip", "_start", "consumed")
+    __slots__ = ("_buffer", "_fin", "_fragments", "_masked", "_opcode", "_size", "_skip", "_start", "consumed")
+
+    limit = MAX_LINE
+    skip = MAX_SKIP
 
     def __init__(self, *, server: bool = True) -> None:
         self._masked = server
         self._buffer = b""
         self._start = 0
         self._opcode = 0  # of the message whose fragments are coming; 0 = none
-        self._parts: list[bytes] | None = None
+        self._fragments: bytearray | None = None
         self._size = 0  # of that message so far
-        self._skip = 0  # bytes of the present payload still to be dropped
+        self._skip: int | None = None  # bytes of the present payload still to be dropped
         self._fin = False  # of the frame whose payload is dropped
         self.consumed = 0
         """Bytes of the stream up to the end of the last frame taken."""
@@ -128,52 +135,68 @@ class FrameReader:
     def take(self) -> bytes | Mark | Control | None:
         """The next message or control frame, or None until more is fed. Raises `WebSocketError`."""
         while True:
-            if self._skip:
+            if self._skip is not None:
                 if not self._drop():
                     return None
                 if self._fin:
-                    return self._finish()
+                    return self._finish(b"")
             head = self._head()
             if head is None:
                 return None
             fin, opcode, size, length = head
-            long = opcode < 8 and self._size + length > MAX_LINE
-            if not long and self.waiting < size + length:
+            if opcode < 8 and self._size + length > self.limit:
+                self._begin_to_drop(head)
+                continue
+            if self.waiting < size + length:
                 return None
+            payload = self._payload(size, length)
             if opcode >= 8:
-                return Control(Opcode(opcode), self._payload(size, length))
+                return Control(Opcode(opcode), payload)
             self._opcode = opcode or self._opcode
             self._size += length
-            if long and length:
-                self._move(size)
-                self._parts, self._skip, self._fin = None, length, fin
-                continue
-            self._append(self._payload(size, length))
             if fin:
-                return self._finish()
+                return self._finish(payload)
+            self._keep(payload)
 
-    def _append(self, payload: bytes) -> None:
-        if self._parts is None:
-            self._parts = [payload]
-        else:
-            self._parts.append(payload)
+    def _keep(self, payload: bytes) -> None:
+        """Keep a fragment for the whole; those without content leave nothing behind."""
+        if self._fragments is None:
+            self._fragments = bytearray()
+        self._fragments += payload
 
-    def _finish(self) -> bytes | Mark:
+    def _finish(self, last: bytes) -> bytes | Mark:
         """The message that is complete now; the next one starts."""
-        parts, size, opcode = self._parts, self._size, self._opcode
-        self._parts, self._size, self._opcode, self._fin = None, 0, 0, False
+        fragments, size, opcode = self._fragments, self._size, self._opcode
+        self._fragments, self._size, self._opcode = None, 0, 0
+        if size > self.limit:
+            return Mark.TOO_LONG
+        return self._message(opcode, last if fragments is None else bytes(fragments + last))
+
+    def _message(self, opcode: int, payload: bytes) -> bytes | Mark:
         if opcode == Opcode.BINARY:
             return Mark.BINARY
-        if size > MAX_LINE or parts is None:
-            return Mark.TOO_LONG
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        if not payload.isascii():
+            try:
+                payload.decode()
+            except UnicodeDecodeError:
+                raise WebSocketError(1007, "text is not UTF-8") from None
+        return payload
+
+    def _begin_to_drop(self, head: tuple[bool, int, int, int]) -> None:
+        """The message is too long: forget what came of it, and drop the payload that comes."""
+        self._fin, opcode, size, self._skip = head
+        self._opcode = opcode or self._opcode
+        self._size += self._skip
+        self._fragments = None
+        self._move(size)
 
     def _drop(self) -> bool:
         """Drop payload that is not wanted; whether all of it is gone."""
+        assert self._skip is not None
         step = min(self._skip, self.waiting)
-        self._skip -= step
         self._move(step)
-        return not self._skip
+        self._skip = self._skip - step or None
+        return self._skip is None
 
     def _move(self, count: int) -> None:
         self.consumed += count
@@ -195,7 +218,7 @@ class FrameReader:
             if waiting < size:
                 return None
             length = int.from_bytes(buffer[start + 2 : start + size], "big")
-        if self._size + length > MAX_SKIP:
+        if opcode < 8 and self._size + length > self.skip:
             raise WebSocketError(1009, "message too big")
         if self._masked:
             size += 4

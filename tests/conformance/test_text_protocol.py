@@ -189,6 +189,7 @@ async def test_quit_forms(people: People) -> None:
         client = await people.text("leaver")
         await client.send(word)
         await client.ended("quit")
+        assert client.seen(r"\* goodbye") == ["* goodbye"]
         later = await people.connect_text()
         await later.send(f"!reconnect {client.cookie}")
         await later.expect(r"! bad_cookie: .*")
