@@ -13,7 +13,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from gateway.rest.app import create_app
 from gateway.tcpinfo import prepare
@@ -89,7 +89,8 @@ class HttpConnection(HttpToolsProtocol):
     def _refuse(self, status: HTTPStatus) -> None:
         if self.transport.is_closing():
             return
-        if self.cycle is None or not self.cycle.response_started or self._in_head:
+        cycle: RequestResponseCycle | None = self.cycle
+        if self._in_head or cycle is None or not cycle.response_started:
             self.transport.write(f"HTTP/1.1 {status} {status.phrase}\r\nconnection: close\r\n\r\n".encode())
         self.transport.close()
 
