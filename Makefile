@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
-.PHONY: run test check bench format lock clean
+.PHONY: run test fuzz check bench format lock clean
 
 ## Run the chat on this machine: `make run ARGS="--tcp-port 5050"`
 run: $(RUN_STAMP)
@@ -15,6 +15,10 @@ run: $(RUN_STAMP)
 ## Run all tests: `make test ARGS="-k units"`
 test: $(DEV_STAMP)
 	$(BIN)/python -m pytest $(ARGS)
+
+## Throw noise and bitten sessions at the codecs and a real gateway: `make fuzz DURATION=10m`
+fuzz: $(DEV_STAMP)
+	$(BIN)/python -m tests.fuzz $(or $(DURATION),60s)
 
 ## Lint, format, types, arrows of import
 check: $(DEV_STAMP)
