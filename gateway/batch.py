@@ -8,6 +8,9 @@ from typing import Final
 from causerie.wire import jsonmsg, line
 from causerie.wire.websocket import Opcode, frame, text_frames
 
+PART: Final = 32 * 1024
+"""Bytes of the parts in which large batches are given to those who are behind."""
+
 
 class Dialect(IntEnum):
     """How a connection wants its bytes; equal dialects share them."""
@@ -20,7 +23,7 @@ class Dialect(IntEnum):
 class Batch:
     """Messages `first` ... `last` of one log. `lines` are their stored JSON events, each ended by LF."""
 
-    __slots__ = ("_ends", "_frames", "_text", "first", "lines", "mids")
+    __slots__ = ("_ends", "_frames", "_parts", "_text", "first", "lines", "mids")
 
     def __init__(self, first: int, mids: list[str], lines: bytes) -> None:
         self.first = first
@@ -29,6 +32,7 @@ class Batch:
         self._frames: bytes | None = None
         self._text: bytes | None = None
         self._ends: list[int] = []
+        self._parts: list[Batch] | None = None
 
     @property
     def last(self) -> int:
@@ -61,6 +65,26 @@ class Batch:
         skip = seq - self.first + 1
         rest = self.lines.split(b"\n", skip)[-1]
         return Batch(self.first + skip, self.mids[skip:], rest)
+
+    def part_after(self, seq: int) -> Batch:
+        """The next messages above `seq`: all, or a part of a batch that is large (one message at least)."""
+        if len(self.lines) <= PART:
+            return self.after(seq)
+        if self._parts is None:
+            self._parts = self._split()
+        return next(part for part in self._parts if part.last > seq).after(seq)
+
+    def _split(self) -> list[Batch]:
+        parts: list[Batch] = []
+        start = done = 0
+        while start < len(self.lines):
+            end = self.lines.rfind(b"\n", start, start + PART)
+            end = (end if end >= 0 else self.lines.index(b"\n", start)) + 1
+            lines = self.lines[start:end]
+            count = lines.count(b"\n")
+            parts.append(Batch(self.first + done, self.mids[done : done + count], lines))
+            start, done = end, done + count
+        return parts
 
     def mid_of(self, seq: int) -> str:
         """The id of one of the messages."""

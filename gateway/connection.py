@@ -154,7 +154,9 @@ class Connection(asyncio.Protocol):
         self.put(text.encode())
 
     def tell(self, event: jsonmsg.Presence | jsonmsg.Reset) -> None:
-        """Write an event for this connection alone."""
+        """Write an event for this connection alone, unasked; who lets too much of it wait is let go."""
+        if self.paused and self.transport.get_write_buffer_size() > 2 * self.node.settings.max_outbox:
+            self.give_up()
         if self.dialect != Dialect.TEXT:
             self.put(wrapped(jsonmsg.encode(event), self.dialect))
         elif isinstance(event, jsonmsg.Reset):
@@ -188,6 +190,12 @@ class Connection(asyncio.Protocol):
         else:
             self.put(wrapped(jsonmsg.encode(jsonmsg.bye(goodbye)), self.dialect))
         self.end(goodbye)
+
+    def give_up(self) -> None:
+        """It takes in too little; it may come back for the rest."""
+        if not self.closing:
+            self.node.counted.slow_consumers += 1
+            self.goodbye(Goodbye("slow_consumer", "you are not reading", retry_after=self.node.jitter()))
 
     def end(self, goodbye: Goodbye | None = None) -> None:
         """Close when what is queued is written, but not later than `LINGER_S` from now."""

@@ -117,8 +117,7 @@ class Wheel:
         silent = client.sent is not None and not client.sent.heartbeat
         left = self._ttl if silent else client.heard + self._ttl - now
         if self._is_stalled(client, now):
-            self._node.counted.slow_consumers += 1
-            client.goodbye(self._goodbye("slow_consumer", "you are not reading"))
+            client.give_up()
         elif left <= 0 and not client.paused:
             self._node.counted.timeouts += 1
             client.goodbye(self._goodbye("timeout", "nothing was heard from you"))

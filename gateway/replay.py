@@ -173,9 +173,9 @@ class Replay:
         return True
 
     def _serve(self, channel: Channel, batch: Batch) -> int:
-        """Write the part of a batch above the place; how many bytes."""
+        """Write a part of a batch above the place; how many bytes."""
         connection = self.connection
-        batch = batch.after(self.places[channel])
+        batch = batch.part_after(self.places[channel])
         self.places[channel] = batch.last
         data = batch.form(connection.dialect)
         if connection.dialect == Dialect.TEXT:
