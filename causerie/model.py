@@ -123,6 +123,8 @@ class Attached:
     """End of a suspension of the whole chat (Unix seconds, None endless, 0.0 none)."""
     resumed: bool = True
     new: bool = False
+    held: bool = False
+    """Whether an older connection of the device may still stand somewhere."""
 
 
 @dataclass(slots=True)

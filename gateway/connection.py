@@ -111,8 +111,20 @@ class Connection(asyncio.Protocol):
                 await self.node.store.sessions.save_positions(session.origin, positions)
             if self.parting != "timeout":
                 await self.node.store.sessions.detach(session.origin)
-        except (Refused, Goodbye):
-            pass  # a newer connection stands, or the session is over, or it expires: nothing is left to say
+        except Goodbye:
+            await self._tell_newer(session, positions)
+        except Refused:
+            pass  # the session is over, or it expires: nothing is left to say
+
+    def hand_over(self) -> None:
+        """A newer connection of the device is about to take over."""
+        if self.session is not None:
+            self.node.spawn(self._tell_newer(self.session, self.positions()))
+
+    async def _tell_newer(self, session: Session, positions: dict[str, Position]) -> None:
+        """Say what has arrived here since the positions were last kept: the store does not take it any more."""
+        if positions:
+            await self.node.store.sessions.hand_over(session, positions)
 
     def eof_received(self) -> bool:
         return False

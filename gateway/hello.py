@@ -10,11 +10,14 @@ import asyncio
 import re as regex
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from msgspec import UNSET
+
 from causerie import names
 from causerie.commands import Actor
 from causerie.errors import Goodbye, Refused, Unavailable, Violation
 from causerie.model import Attached, Position, new_sid, token
 from causerie.rights import digest
+from causerie.store.frames import positions_of
 from causerie.wire import jsonmsg, line
 from causerie.wire.jsonmsg import Standing
 from gateway.batch import Dialect
@@ -25,6 +28,8 @@ from gateway.sent import Sent
 if TYPE_CHECKING:
     from gateway.intake import Client
 
+HANDOVER_S: Final = 0.3
+"""How long a text client that comes back waits for the gateway of its older connection, which may be dead."""
 _COOKIE: Final = regex.compile(r"[A-Za-z0-9_-]{22,128}")
 """At least 128 bits in base64url."""
 
@@ -190,7 +195,20 @@ async def _resume(client: Client, wish: _Wish, sid: str) -> tuple[Attached, dict
     node.relay.stand(inbox, attached.inbox)
     await asyncio.gather(*[node.relay.open(room) for room in attached.rooms])
     heads = await node.store.sessions.enter(attached.session, attached.rooms)
+    if wish.claims is None and attached.held:
+        await _take_over(client, attached)
     return attached, {**heads, names.INBOX: attached.inbox}
+
+
+async def _take_over(client: Client, attached: Attached) -> None:
+    """Wait a moment for what the older connection of the device has received since that was last kept."""
+    end = client.node.loop.time() + HANDOVER_S
+    while not client.gone and client.node.loop.time() < end:
+        for note in client.early or ():
+            if note.what == "positions" and note.device == attached.session.device:
+                attached.positions |= positions_of(note)
+                return
+        await asyncio.sleep(HANDOVER_S / 100)
 
 
 async def _welcome(client: Client, wish: _Wish, attached: Attached, heads: dict[str, Position]) -> None:
@@ -252,7 +270,7 @@ async def _standing(client: Client, room: str, head: Position, claim: Position |
 
 
 def _welcome_lines(client: Client, cookie: str, attached: Attached, rooms: dict[str, Standing]) -> None:
-    joined = [room for room in rooms if room != names.INBOX]
+    joined = [room for room, standing in rooms.items() if room != names.INBOX and standing.error is UNSET]
     lost = [room for room, standing in rooms.items() if standing.recovered is False]
     back = "back " if attached.resumed else ""
     lines = [f"welcome {back}{attached.session.nick}, you are in {' '.join(sorted(joined)) or 'no room'}"]

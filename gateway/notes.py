@@ -35,6 +35,7 @@ class Notes:
             return
         if note.what == "attach":
             if note.device == session.device and note.gen > session.gen:
+                client.hand_over()
                 client.goodbye(Goodbye("replaced", "another connection of this device took over"))
         elif note.what == "nick":
             self._rename(client, note.nick)

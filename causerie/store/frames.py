@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from causerie.model import Position
+
 
 class Posted(NamedTuple):
     """Messages `first`, `first` + 1, ... of a log; `prev` is the mid before the first ("" none known).
@@ -43,7 +45,7 @@ class Presence(msgspec.Struct):
 
 
 class Note(msgspec.Struct):
-    """To the connections of one session; `what` is attach, join, leave, bye, nick, mute or admin."""
+    """To the connections of one session; `what` is attach, positions, join, leave, bye, nick, mute or admin."""
 
     what: str
     device: str = ""
@@ -61,6 +63,12 @@ class Note(msgspec.Struct):
     admin: bool = False
 
 
+def positions_of(note: Note) -> dict[str, Position]:
+    """What a `positions` note says of each log."""
+    return _positions.decode(note.value)
+
+
+_positions = msgspec.json.Decoder(dict[str, Position])
 _presence = msgspec.json.Decoder(Presence)
 _note = msgspec.json.Decoder(Note)
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import msgspec
+
 from causerie.errors import Goodbye, Refused, Unavailable
 from causerie.model import Attached, Joined, Origin, Position, Session, new_epoch
 from causerie.names import LOBBY
@@ -20,6 +22,8 @@ from causerie.store.logs import Logs, position, refusal, text
 from causerie.store.scripts import Scripts
 
 MAX_DEVICES = 8
+
+_encode = msgspec.json.Encoder().encode
 
 
 class Renewal(NamedTuple):
@@ -181,6 +185,7 @@ class Sessions(Directory):
             self._positions(device, row[9]),
             current or LOBBY,
             mute_end(mute),
+            held=bool(row[13]),
         )
         if attached.current not in rooms:
             attached.current = LOBBY
@@ -365,6 +370,11 @@ class Sessions(Directory):
         )
         if code:
             raise refusal((0, code))
+
+    async def hand_over(self, session: Session, positions: dict[str, Position]) -> None:
+        """Tell the connection that took over what this one's device has received; its own writes are refused."""
+        note = {"what": "positions", "device": session.device, "gen": session.gen, "value": _encode(positions).decode()}
+        await self._executor.execute("PUBLISH", self._keys.of("@" + session.sid), b"S" + _encode(note))
 
     # --- the end
 

@@ -269,6 +269,33 @@ async def test_reconnect_starts_from_what_tcp_acknowledged(people: People) -> No
     assert len(heard) <= 60 - len(rest) <= len(heard) + lost, "none is missing but what was acknowledged"
 
 
+@pytest.mark.parametrize("gateway", [0, 1])
+async def test_reconnect_while_the_old_connection_stands(people: People, gateway: int) -> None:
+    """“from the last line that its TCP acknowledged”, also when a new connection replaces one that still gets lines."""
+    typist, reader, room = await _both(people)
+    for number in range(3):
+        await reader.say(room, f"seen {number}")
+    await typist.expect(rf"\[{room}\] {reader.nick}: seen 2")
+    await typist.settled()  # what it sends acknowledges what it got
+    again = await people.connect_text("again", gateway)
+    await again.reconnect(typist.cookie)
+    await typist.ended("replaced")
+    await reader.say(room, "live")
+    await again.expect(rf"\[{room}\] {reader.nick}: live")
+    assert again.seen(rf"\[{room}\] .*") == [f"[{room}] {reader.nick}: live"]
+
+
+async def test_reconnect_names_the_rooms_that_one_is_in(people: People) -> None:
+    """“or back where you were”: a room that was left is not among them."""
+    typist, _, room = await _both(people)
+    await typist.send(f"!part {room}")
+    await typist.settled()
+    await typist.hang_up()
+    again = await people.connect_text("again", 1)
+    await again.reconnect(typist.cookie)
+    assert (await again.expect(r"\* welcome back .*, you are in (.*)"))[1] == "#lobby"
+
+
 async def test_text_and_json_are_one_chat(people: People) -> None:
     """Both protocols meet in one room, on both gateways, with one order."""
     room = people.room()

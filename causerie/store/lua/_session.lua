@@ -14,7 +14,7 @@ local function change_state(rec, rooms, tell, state, now)
   return version
 end
 
-local function note(channel, fields) redis.call('PUBLISH', channel, 'S' .. cjson.encode(fields)) end
+local function note(channel, fields) return redis.call('PUBLISH', channel, 'S' .. cjson.encode(fields)) end
 
 local function device_names(devices)
   local names = {}
