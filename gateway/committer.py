@@ -1,7 +1,8 @@
 """Sends on their way to the store.
 
-All that gathers while a batch is away goes out as the next one, one batch of a room at a time, so order from one
-device to one target is kept and batches grow with the load. Direct messages of a device go one after another. When
+What is read in one turn of the loop leaves in one write, a batch a room. While batches are away others gather, so that
+they grow with the load: the next leave when all are back, or after `GATHER_S`. A room has one batch away at a time, so
+order from one device to one target is kept. Direct messages of a device go one after another. When
 it is not known whether something was posted, everything of the same device and target that was read before fails
 with it: sending it all again then keeps the order.
 """
@@ -11,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from causerie import names
@@ -24,6 +26,9 @@ if TYPE_CHECKING:
 
 MOST_POSTS: Final = 128
 """Messages of one call: what the script does in a few milliseconds."""
+
+GATHER_S: Final = 0.005
+"""How long rooms may wait for the batches of other rooms to come back."""
 
 log = logging.getLogger(__name__)
 
@@ -53,24 +58,36 @@ class Committer:
         self._store = store
         self._metrics = metrics
         self._queues: dict[Key, deque[Waiting]] = {}
-        """A key is here while its task runs."""
+        """What waits; a key is here while something waits or is away."""
         self._tasks: set[asyncio.Task[None]] = set()
+        self._loop = asyncio.get_running_loop()
+        self._gathering: list[str] = []
+        """Rooms whose next batch leaves at the next start."""
+        self._away = 0
+        """Batches of rooms that are with the store."""
+        self._start: asyncio.Handle | None = None
 
     def post(self, room: str, waiting: Waiting) -> None:
         """Queue a message for a room; `Connection.settled` is called with its outcome."""
-        self._queue(room, waiting)
+        queue = self._queues.get(room)
+        if queue is not None:
+            queue.append(waiting)
+        else:
+            self._queues[room] = deque((waiting,))
+            self._gather(room)
 
     def direct(self, waiting: Waiting) -> None:
         """Queue a direct message."""
-        self._queue((waiting.origin.sid, waiting.origin.device), waiting)
-
-    def _queue(self, key: Key, waiting: Waiting) -> None:
+        key = (waiting.origin.sid, waiting.origin.device)
         queue = self._queues.get(key)
         if queue is not None:
             queue.append(waiting)
-            return
-        queue = self._queues[key] = deque((waiting,))
-        task = asyncio.get_running_loop().create_task(self._work(key, queue))
+        else:
+            queue = self._queues[key] = deque((waiting,))
+            self._run(self._send(key, queue))
+
+    def _run(self, work: Coroutine[None, None, None]) -> None:
+        task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
 
@@ -79,38 +96,62 @@ class Committer:
         if not task.cancelled() and (error := task.exception()):
             log.error("committer failed", exc_info=error)
 
-    async def idle(self) -> None:
-        """Wait until everything queued is settled."""
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+    # -- rooms -----------------------------------------------------------------------------------------------------
 
-    async def _work(self, key: Key, queue: deque[Waiting]) -> None:
-        try:
-            if isinstance(key, str):
-                await self._commit(key, queue)
+    def _gather(self, room: str) -> None:
+        self._gathering.append(room)
+        if self._start is None:
+            if self._away:
+                self._start = self._loop.call_later(GATHER_S, self._leave)
             else:
-                await self._send(queue)
+                self._start = self._loop.call_soon(self._leave)
+
+    def _leave(self) -> None:
+        """A batch of each room in which something waits."""
+        if self._start is not None:
+            self._start.cancel()
+            self._start = None
+        rooms, self._gathering = self._gathering, []
+        self._away += len(rooms)
+        for room in rooms:
+            self._run(self._commit(room, self._queues[room]))
+
+    async def _commit(self, room: str, queue: deque[Waiting]) -> None:
+        batch = [queue.popleft() for _ in range(min(len(queue), MOST_POSTS))]
+        self._metrics.store_batches += 1
+        self._metrics.commits += len(batch)
+        try:
+            outcomes = await self._store.logs.append(room, [waiting.post for waiting in batch])
+        except BaseException as error:
+            self._fail(room, queue, batch)
+            if not isinstance(error, Unavailable):
+                raise
+        else:
+            for waiting, outcome in zip(batch, outcomes, strict=True):
+                waiting.connection.settled(waiting.re, room, outcome)
+        finally:
+            self._back(room, queue)
+
+    def _back(self, room: str, queue: deque[Waiting]) -> None:
+        self._away -= 1
+        if queue:
+            self._gather(room)
+        else:
+            del self._queues[room]
+        if not self._away and self._gathering:
+            self._leave()
+
+    # -- direct messages -------------------------------------------------------------------------------------------
+
+    async def _send(self, key: Key, queue: deque[Waiting]) -> None:
+        try:
+            await self._send_all(queue)
         finally:
             del self._queues[key]
             if queue:  # a bug stopped us
-                self._fail(key if isinstance(key, str) else names.INBOX, queue, [])
+                self._fail(names.INBOX, queue, [])
 
-    async def _commit(self, room: str, queue: deque[Waiting]) -> None:
-        while queue:
-            batch = [queue.popleft() for _ in range(min(len(queue), MOST_POSTS))]
-            self._metrics.store_batches += 1
-            self._metrics.commits += len(batch)
-            try:
-                outcomes = await self._store.logs.append(room, [waiting.post for waiting in batch])
-            except BaseException as error:
-                self._fail(room, queue, batch)
-                if not isinstance(error, Unavailable):
-                    raise
-                continue
-            for waiting, outcome in zip(batch, outcomes, strict=True):
-                waiting.connection.settled(waiting.re, room, outcome)
-
-    async def _send(self, queue: deque[Waiting]) -> None:
+    async def _send_all(self, queue: deque[Waiting]) -> None:
         while queue:
             waiting = queue.popleft()
             post = waiting.post

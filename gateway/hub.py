@@ -96,7 +96,7 @@ class Hub:
         if wait > 0:
             self._loop.call_later(wait, self.flush)
         else:
-            self._loop.call_soon(self.flush)
+            self._loop.call_soon(self._loop.call_soon, self.flush)  # after the answers that came with the news
 
     def flush(self) -> None:
         """Write everything that has gathered."""

@@ -57,7 +57,7 @@ class Direct:
         unknown = next((nick_ for nick_, sid in zip(nicks, sids, strict=True) if sid is None), None)
         recipients = f"!{unknown}" if unknown else " ".join(sid for sid in sids if sid and sid != origin.sid)
         base = self._keys.session(origin.sid)
-        keys = [f"{base}:{name}" for name in ("rec", "devices", "meta", "log", f"ids:{origin.device}", "pending")]
+        keys = [f"{base}:{name}" for name in ("rec", "devices", "meta", "log", f"sent:{origin.device}", "pending")]
         row = await self._run(
             "dm_begin", keys,
             base, new_epoch(), self._logs.limit, self._logs.max_bytes, ID_WINDOW, origin.device, origin.gen,

@@ -9,14 +9,14 @@ stand legibly in them.
 | `{#room}:meta` | hash | epoch seq mid ts bytes; topic, created | with the room |
 | `{#room}:members` | hash | sid -> `version state nick` | field at part, end of session |
 | `{#room}:access` | hash | `g:sid/device` fence; `m:sid` chat-wide mute; `s:nick`, `b:nick` room's own sanctions; `o:sid` moderator | fields likewise |
-| `{#room}:ids:sid/device` | zset | remembered send ids | a session TTL after part; with the session |
+| `{#room}:sent:sid/device` | string | remembered send ids, a line each | a session TTL after part; with the session |
 | `{s:sid}:rec` | hash | the session | when cleaned up after its end |
 | `{s:sid}:alive` | string | nothing; its TTL is the heartbeat | expires |
 | `{s:sid}:devices` | hash | device -> JSON gen, gateway, connected, since, current room | with the session |
 | `{s:sid}:rooms` | hash | room -> 1 | with the session |
 | `{s:sid}:tell` | hash | room -> version that the room must still hear | struck off |
 | `{s:sid}:pos` | hash | `device NUL room` -> `epoch seq mid` | with the session |
-| `{s:sid}:log`, `:meta`, `:ids:device` | as above | the inbox | with the session |
+| `{s:sid}:log`, `:meta`, `:sent:device` | as above | the inbox | with the session |
 | `{s:sid}:pending` | hash | mid -> direct message not yet delivered everywhere | struck off |
 | `{s:sid}:from` | hash | sender sid -> `seq ts` of its last copy here | bounded; with the session |
 | `{n:nick}:lease` | string | sid | released at the session's end, or taken over |

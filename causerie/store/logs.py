@@ -111,10 +111,10 @@ class Logs:
             known: str | int = "" if post.id is None else post.id
             hash_ = "" if post.id is None else digest(post.kind, post.body, post.extra)
             if origin is None:
-                ids = f"{base}:ids:!{post.key}"
+                ids = f"{base}:sent:!{post.key}"
                 args += ("", "", 0, known, hash_, post.mid)
             else:
-                ids = f"{base}:ids:{origin.sid}/{origin.device}"
+                ids = f"{base}:sent:{origin.sid}/{origin.device}"
                 args += (origin.sid, f"g:{origin.sid}/{origin.device}", origin.gen, known, hash_, post.mid)
             if (place := places.get(ids, 0)) == 0:
                 keys.append(ids)

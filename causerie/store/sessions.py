@@ -87,7 +87,7 @@ class Sessions(Directory):
         return [f"{base}:{name}" for name in names]
 
     def _ids(self, room: str, sid: str, devices: Sequence[str]) -> list[str]:
-        return [f"{self._keys.of(room)}:ids:{sid}/{device}" for device in devices]
+        return [f"{self._keys.of(room)}:sent:{sid}/{device}" for device in devices]
 
     # --- beginning and coming back
 
@@ -423,7 +423,7 @@ class Sessions(Directory):
             "meta",
             "pending",
             "from",
-            *(f"ids:{d}" for d in devices),
+            *(f"sent:{d}" for d in devices),
             "rec",
         ]
         await self._executor.execute("DEL", *self._k(sid, *names))

@@ -144,3 +144,27 @@ async def test_idempotent_post_of_the_system(store: Store) -> None:
     )
     assert (first.seq, again.seq, again.duplicate, again.mid) == (1, 1, True, "mid-1")
     assert code(other) == "bad_request"
+
+
+async def test_ids_that_do_not_rise(store: Store) -> None:
+    """Promise 2: an id refused at first may be used after higher ones; each is remembered in its place."""
+    alice = await person(store, "alice")
+    order = [20, 40, 30, 10, 35]
+    seqs = {id_: (await say(store, alice, "#lobby", id_, str(id_))).seq for id_ in order}
+    assert list(seqs.values()) == [1, 2, 3, 4, 5]
+    for id_ in sorted(order):
+        again = await say(store, alice, "#lobby", id_, str(id_))
+        assert (again.seq, again.duplicate) == (seqs[id_], True)
+    assert code(await say(store, alice, "#lobby", 30, "other")) == "bad_request"
+
+
+async def test_many_more_ids_than_are_remembered(store: Store) -> None:
+    """Promise 2: of any number of ids the last 256 are held; what the store keeps of them is bounded."""
+    alice = await person(store, "alice")
+    for start in range(10**15, 10**15 + 2048, 128):
+        await store.logs.append("#lobby", [post(alice, id_) for id_ in range(start, start + 128)])
+    lowest = 10**15 + 2048 - 256
+    assert (await say(store, alice, "#lobby", lowest)).duplicate
+    assert code(await say(store, alice, "#lobby", lowest - 1)) == "bad_request"
+    key = f"{store.keys.of('#lobby')}:sent:{alice.sid}/{alice.device}"
+    assert await store.executor.execute("STRLEN", key) < 32 * 1024

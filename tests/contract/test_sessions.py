@@ -145,9 +145,9 @@ async def test_the_end_leaves_nothing_behind(store: Store) -> None:
     await store.sessions.save_positions(alice.origin, {"#dev": Position("e", 1, "m")})
     assert await store.sessions.end(alice.sid, "quit", "")
     assert not await store.sessions.end(alice.sid, "quit", "")
-    for name in ("rec", "alive", "devices", "rooms", "tell", "pos", "log", "meta", "pending", "from", "ids:"):
+    for name in ("rec", "alive", "devices", "rooms", "tell", "pos", "log", "meta", "pending", "from", "sent:"):
         assert not await store.executor.execute("EXISTS", f"{store.keys.session(alice.sid)}:{name}"), name
-    assert not await store.executor.execute("EXISTS", f"{store.keys.of('#dev')}:ids:{alice.sid}/")
+    assert not await store.executor.execute("EXISTS", f"{store.keys.of('#dev')}:sent:{alice.sid}/")
     assert await store.executor.execute("ZSCORE", store.keys.due(shard_of(alice.sid)), alice.sid) is None
     access = await store.executor.execute("HKEYS", f"{store.keys.of('#dev')}:access")
     assert not [field for field in access if alice.sid.encode() in field]

@@ -9,10 +9,10 @@ local function pendings()
   return all
 end
 local id = ARGV[8] ~= '' and ARGV[8]
-local old = id and remembered(KEYS[5], id)
-if old then
-  if old.hash ~= ARGV[9] then return {0, 'bad_request', '', 'this id was used for another message'} end
-  return {2, old.seq, pendings()}
+local known = id and recall(KEYS[5], id, tonumber(ARGV[5]))
+if known and known.seq then
+  if known.hash ~= ARGV[9] then return {0, 'bad_request', '', 'this id was used for another message'} end
+  return {2, known.seq, pendings()}
 end
 if string.sub(ARGV[14], 1, 1) == '!' then return {0, 'no_such_nick', '', 'nobody here is called ' .. string.sub(ARGV[14], 2)} end
 local code = fenced(KEYS[1], KEYS[2], ARGV[6], ARGV[7])
@@ -20,11 +20,11 @@ if code then return {0, code, '', ''} end
 local now = now_ms()
 local ends, reason = sanction(redis.call('HGET', KEYS[1], 'mute'), now)
 if ends then return {0, 'suspended', ends, reason} end
-if id and too_old(KEYS[5], id, tonumber(ARGV[5])) then return {0, 'bad_request', '', 'this id is below all that are remembered'} end
+if known and known.too_old then return {0, 'bad_request', '', 'this id is below all that are remembered'} end
 local head, batch = log_head(KEYS[3], KEYS[4], ARGV[1], ARGV[2]), {lines = {}, mids = {}}
 local seq = log_add(head, batch, KEYS[4], ARGV[10], ARGV[11], ARGV[12], ARGV[13], now)
 log_close(head, batch, KEYS[3], KEYS[4], ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4]))
-if id then remember(KEYS[5], id, seq, ARGV[9], ARGV[10], tonumber(ARGV[5])) end
+if id then remember(KEYS[5], known, id, seq, ARGV[9], ARGV[10], tonumber(ARGV[5])) end
 if ARGV[14] ~= '' then
   redis.call('HSET', KEYS[6], ARGV[10], int(seq) .. ' ' .. ARGV[10] .. ' ' .. int(head.ts) .. ' ' .. ARGV[14] .. '\n' .. ARGV[12] .. '\n' .. ARGV[13])
 end

@@ -21,19 +21,17 @@ end
 local function post(i)
   local sid, fence, gen, id, hash, mid = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
   local ids = id ~= '' and KEYS[tonumber(ARGV[i + 8])]
-  if ids then
-    local old = remembered(ids, id)
-    if old then
-      if old.hash ~= hash then return {0, 'bad_request', '', 'this id was used for another message'} end
-      return {2, old.seq, old.mid}
-    end
+  local known = ids and recall(ids, id, window)
+  if known and known.seq then
+    if known.hash ~= hash then return {0, 'bad_request', '', 'this id was used for another message'} end
+    return {2, known.seq, known.mid}
   end
   local no = sid ~= '' and refusal(sid, fence, gen)
   if no then return no end
-  if ids and too_old(ids, id, window) then return {0, 'bad_request', '', 'this id is below all that are remembered'} end
+  if known and known.too_old then return {0, 'bad_request', '', 'this id is below all that are remembered'} end
   local seq = log_add(head, batch, stream, mid, ARGV[6], ARGV[i + 6], ARGV[i + 7], now)
   if ids then
-    remember(ids, id, seq, hash, sid == '' and mid or nil, window)
+    remember(ids, known, id, seq, hash, sid == '' and mid or nil, window)
     if sid == '' then redis.call('EXPIRE', ids, 86400) end
   end
   return {1, int(seq)}
