@@ -22,6 +22,7 @@ from causerie.model import Origin, Outcome, Post
 
 if TYPE_CHECKING:
     from causerie.store import Store
+    from gateway.hub import Hub
     from gateway.intake import Client
 
 MOST_POSTS: Final = 128
@@ -54,8 +55,9 @@ class Waiting(NamedTuple):
 class Committer:
     """Gives messages to the store and their outcomes to the connections."""
 
-    def __init__(self, store: Store, metrics: Metrics) -> None:
+    def __init__(self, store: Store, hub: Hub, metrics: Metrics) -> None:
         self._store = store
+        self._hub = hub
         self._metrics = metrics
         self._queues: dict[Key, deque[Waiting]] = {}
         """What waits; a key is here while something waits or is away."""
@@ -114,6 +116,7 @@ class Committer:
         rooms, self._gathering = self._gathering, []
         self._away += len(rooms)
         for room in rooms:
+            self._hub.hold()
             self._run(self._commit(room, self._queues[room]))
 
     async def _commit(self, room: str, queue: deque[Waiting]) -> None:
@@ -134,6 +137,7 @@ class Committer:
 
     def _back(self, room: str, queue: deque[Waiting]) -> None:
         self._away -= 1
+        self._hub.release()
         if queue:
             self._gather(room)
         else:

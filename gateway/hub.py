@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gateway.connection import Connection
 
 GATHER_S: Final = 0.001
-"""Under load, the least time between two rounds of writing."""
+"""Under load, the least time between two rounds of writing, and how long one waits for answers of the store."""
 
 
 class Hub:
@@ -31,7 +31,9 @@ class Hub:
         self._loop = loop
         self._dirty: list[Channel] = []
         self._waiting: list[Connection] = []
-        self._scheduled = False
+        self._writing: asyncio.Handle | None = None
+        """The next round of writing."""
+        self._held = 0
         self._last = 0.0
 
     # -- giving ----------------------------------------------------------------------------------------------------
@@ -88,19 +90,34 @@ class Hub:
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
+    def hold(self) -> None:
+        """Answers of the store are on their way: what is to be written waits a little for them."""
+        self._held += 1
+
+    def release(self) -> None:
+        """Those answers are there."""
+        self._held -= 1
+        if self._writing is not None and not self._held:
+            self._writing.cancel()
+            self._writing = None
+            self._schedule()
+
     def _schedule(self) -> None:
-        if self._scheduled:
+        if self._writing is not None:
             return
-        self._scheduled = True
-        wait = self._last + GATHER_S - self._loop.time()
+        wait = GATHER_S if self._held else self._last + GATHER_S - self._loop.time()
         if wait > 0:
-            self._loop.call_later(wait, self.flush)
+            self._writing = self._loop.call_later(wait, self._flush_soon)
         else:
-            self._loop.call_soon(self._loop.call_soon, self.flush)  # after the answers that came with the news
+            self._flush_soon()
+
+    def _flush_soon(self) -> None:
+        """Write after the callbacks of what was just read: answers have theirs behind the news."""
+        self._writing = self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
         """Write everything that has gathered."""
-        self._scheduled = False
+        self._writing = None
         dirty, self._dirty = self._dirty, []
         for channel in dirty:
             self.spread(channel)

@@ -53,7 +53,7 @@ class Node:
         self.reader = Reader(store, self.counted)
         self.notes = Notes(self)
         self.relay = Relay(self.hub, store, self.reader, self.counted, self.notes)
-        self.committer = Committer(store, self.counted)
+        self.committer = Committer(store, self.hub, self.counted)
         self.wheel = Wheel(
             self,
             interval=settings.heartbeat_interval,
