@@ -123,7 +123,9 @@ class WebSocketWire:
         await self.connection.close()
 
     def abort(self) -> None:
-        self.connection.transport.abort()
+        # CPython 3.11: a transport that wrote its last bytes after `close` has no loop left to abort in
+        with contextlib.suppress(AttributeError):
+            self.connection.transport.abort()
 
 
 class JsonClient:
