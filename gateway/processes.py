@@ -33,7 +33,7 @@ def run(settings: Settings, serve: Callable[[Settings], int]) -> int:
         family.start(settings.model_copy(update={"gateway_id": f"{settings.gateway_id}-{number}"}), serve)
     ready = family.ready()
     if ready is not None:
-        print(ready.replace(f"={settings.gateway_id}-1 ", f"={settings.gateway_id} "), flush=True)
+        print(ready.replace(f"={settings.gateway_id}-1", f"={settings.gateway_id}", 1), flush=True)
     status = family.wait()
     for holder in held:
         holder.close()
@@ -47,6 +47,7 @@ class _Family:
         self._pids: set[int] = set()
         self._outputs: list[int] = []
         self._worst = 0
+        self._stopping = False
 
     def handle_signals(self) -> None:
         """Pass every request to stop on to all children."""
@@ -63,6 +64,8 @@ class _Family:
         os.close(its_stdout)
         self._outputs.append(output)
         self._pids.add(pid)
+        if self._stopping:  # the signal came before there was anybody to pass it on to
+            self._stop()
 
     def ready(self) -> str | None:
         """Return the first child's `ready` line once all are ready, None if one ended before."""
@@ -83,6 +86,8 @@ class _Family:
                 continue
             self._pids.remove(pid)
             code = os.waitstatus_to_exitcode(status)
+            if code == -signal.SIGTERM and self._stopping:
+                code = 0  # it had not come so far as to have anything to end
             if code:
                 print(f"causerie gateway: a process ended with {code}", file=sys.stderr)
                 self._worst = max(self._worst, 2 if code == 2 else 1)
@@ -90,6 +95,7 @@ class _Family:
         return self._worst
 
     def _stop(self, _number: int = 0, _frame: FrameType | None = None) -> None:
+        self._stopping = True
         for pid in self._pids:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)

@@ -74,7 +74,10 @@ class TcpWire:
             line = await self.reader.readline()
         except OSError:
             return None
-        return line.decode() if line.endswith(b"\n") else None
+        if not line.endswith(b"\n"):
+            self.writer.close()  # as every client does when the server has said all
+            return None
+        return line.decode()
 
     async def close(self) -> None:
         self.writer.close()
