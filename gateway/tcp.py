@@ -37,7 +37,7 @@ class TcpClient(Client):
     def _take(self) -> tuple[int | None, Request] | None:
         taken = None if self.framer.endless else super()._take()
         if taken is None and self.framer.endless:
-            self.goodbye(Goodbye("flood", "a line without end"))
+            self.goodbye(Goodbye("flood", "a line without end", retry_after=self.node.jitter()))
         return taken
 
     def eof_received(self) -> bool:
