@@ -14,6 +14,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, Validati
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from causerie import __version__
+from causerie.names import network
 from causerie.units import duration, size
 
 ENVIRONMENT_PREFIX = "CAUSERIE_"
@@ -59,6 +60,14 @@ def _namespace(value: str) -> str:
     if not re.fullmatch(r"[a-z0-9_-]{1,32}", value):
         raise ValueError(f"must be 1 to 32 of a-z, 0-9, '_', '-': {value!r}")
     return value
+
+
+def _networks(value: str) -> str:
+    words = [word.strip() for word in value.split(",")] if value.strip() else []
+    networks = [network(word) for word in words]
+    if None in networks:
+        raise ValueError("must be addresses or networks (10.0.0.0/8), divided by commas")
+    return ",".join(str(each) for each in networks)
 
 
 def _filled(value: SecretStr) -> SecretStr:
@@ -118,6 +127,9 @@ class Settings(BaseSettings):
     max_outbox: Bytes = Field(2**20, description="bytes queued to one slow client")
     stall_timeout: PositiveSeconds = Field(30.0, description="a client reading nothing for so long is cut off")
     max_rooms: Count = Field(50, description="rooms of a session")
+    trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
+        "", description="balancers that say for whom they connect: addresses or networks, divided by commas"
+    )
     namespace: Annotated[str, AfterValidator(_namespace)] = Field(
         "causerie", description="prefix of every key and channel in the store"
     )

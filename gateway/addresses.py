@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
-
 from causerie import names
 from causerie.errors import Refused
 from causerie.model import Sanction
@@ -24,15 +22,10 @@ class Addresses:
 
     def find(self, address: str) -> Sanction | None:
         """The ban that holds for an address, if any."""
-        if not self._bans or not address:
+        host = names.host(address) if self._bans else None
+        if host is None:
             return None
-        ip = ipaddress.ip_address(address)
-        if isinstance(ip, ipaddress.IPv6Address) and ip.ipv4_mapped is not None:
-            ip = ip.ipv4_mapped
-        for network, ban in self._bans:
-            if ip.version == network.version and ip in network:
-                return ban
-        return None
+        return next((ban for network, ban in self._bans if host in network), None)
 
     def check(self, address: str) -> None:
         """Raises `Refused` (`banned`) for a banned address."""

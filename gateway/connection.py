@@ -38,6 +38,7 @@ class Connection(asyncio.Protocol):
         "closing",
         "dialect",
         "early",
+        "forwarded",
         "gone",
         "heard",
         "named",
@@ -60,6 +61,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, node: Node) -> None:
         self.node = node
         self.dialect: int = Dialect.JSON_LINES
+        self.forwarded = ""
+        """The client's address as a trusted balancer told it."""
         self.session: Session | None = None
         self.sid = ""
         self.named = ""
@@ -131,7 +134,12 @@ class Connection(asyncio.Protocol):
 
     @property
     def address(self) -> str:
-        """The peer's address, "" for a Unix socket."""
+        """The client's address, "" for a Unix socket."""
+        return self.forwarded or self.peer_address
+
+    @property
+    def peer_address(self) -> str:
+        """The address of who connected: the client's, or a balancer's."""
         peer = self.transport.get_extra_info("peername")
         return str(peer[0]) if isinstance(peer, tuple) else ""
 

@@ -33,6 +33,7 @@ class HttpConnection(HttpToolsProtocol):
 
     def __init__(self, node: Node, **uvicorns: Any) -> None:
         super().__init__(**uvicorns)
+        self._node = node
         self._ttl = node.settings.heartbeat_ttl
         self._read = 0
         """Bytes of the request that is being read."""
@@ -64,6 +65,9 @@ class HttpConnection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         """The parser's word."""
         self._in_head = False
+        if self.client is not None:
+            forwarded = [value.decode("latin-1") for name, value in self.headers if name == b"x-forwarded-for"]
+            self.scope["client"] = (self._node.proxies.behind(self.client[0], forwarded), self.client[1])
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
@@ -75,6 +79,9 @@ class HttpConnection(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """The request was a handshake."""
         self._have_request()
+        forwarded = self.scope["client"][0] if self.scope["client"] and self.scope["client"] != self.client else ""
+        websocket: Any = lambda **_: WebSocketClient(self._node, forwarded)  # noqa: E731 - uvicorn wants a class
+        self.ws_protocol_class = websocket
         super().handle_websocket_upgrade()
 
     def _await_request(self) -> None:
@@ -102,16 +109,12 @@ class HttpServer(uvicorn.Server):
         def connection(**uvicorns: Any) -> HttpConnection:
             return HttpConnection(node, **uvicorns)
 
-        def upgraded(**_: Any) -> WebSocketClient:
-            return WebSocketClient(node)
-
         http: Any = connection
-        websocket: Any = upgraded
         super().__init__(
             uvicorn.Config(
                 create_app(node),
                 http=http,
-                ws=websocket,
+                ws=WebSocketClient,
                 lifespan="off",
                 log_config=None,
                 log_level="error",  # requests that are none are no warning to operators

@@ -22,6 +22,7 @@ from gateway.heartbeats import Wheel
 from gateway.hub import Hub
 from gateway.limits import Limits
 from gateway.notes import Notes
+from gateway.proxies import Proxies
 from gateway.reader import Reader
 from gateway.relay import Relay
 
@@ -48,6 +49,7 @@ class Node:
         self.service = Service(store, settings)
         self.mids = Mids()
         self.addresses = Addresses()
+        self.proxies = Proxies(settings.trusted_proxies)
         self.limits = Limits(settings.rate_limit, self.loop.time)
         self.hub = Hub(self.counted, self.loop)
         self.reader = Reader(store, self.counted)

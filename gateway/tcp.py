@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 
 from causerie.errors import Goodbye
+from causerie.wire import proxy
 from causerie.wire.framing import LineFramer
+from causerie.wire.proxy import ProxyError
 from gateway.batch import Dialect
 from gateway.intake import Client, Request
 from gateway.sent import Sent
 from gateway.tcpinfo import prepare
 
+log = logging.getLogger(__name__)
+
 
 class TcpClient(Client):
     """A connection on the TCP port."""
 
-    __slots__ = ("_begun",)
+    __slots__ = ("_begun", "_header")
 
     framer: LineFramer
 
@@ -23,16 +28,34 @@ class TcpClient(Client):
         self.framer = LineFramer()
         self._begun = False
         super().connection_made(transport)
+        self._header: bytes | None = b"" if self.node.proxies.trusts(self.peer_address) else None
+        """What has come of a balancer's header; None when none is awaited."""
         settings = self.node.settings
         prepare(transport, max(settings.heartbeat_ttl, settings.stall_timeout) + settings.heartbeat_interval)
 
     def data_received(self, data: bytes) -> None:
-        if not self._begun:
+        if self._header is not None:
+            data = self._without_header(self._header + data)
+        if data and not self._begun:
             self._begun = True
             if not data.startswith(b"{"):
                 self.dialect = Dialect.TEXT
                 self.sent = Sent()
         super().data_received(data)
+
+    def _without_header(self, data: bytes) -> bytes:
+        """What follows the header of a balancer, which tells the client's address; nothing until it is whole."""
+        try:
+            header = proxy.decode(data)
+        except ProxyError as error:
+            log.warning("%s is a trusted proxy, but: %s", self.peer_address, error)
+            self.abort()
+            return b""
+        if header is None:
+            self._header = data
+            return b""
+        self._header, self.forwarded = None, header.address
+        return data[header.size :]
 
     def _take(self) -> tuple[int | None, Request] | None:
         taken = None if self.framer.endless else super()._take()

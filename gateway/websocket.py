@@ -45,8 +45,9 @@ class WebSocketClient(Client):
 
     __slots__ = ("_broken", "_close_sent", "_handshake")
 
-    def __init__(self, node: Node) -> None:
+    def __init__(self, node: Node, forwarded: str) -> None:
         super().__init__(node)
+        self.forwarded = forwarded
         self.dialect = Dialect.JSON_FRAMES
         self.framer = FrameReader()
         self._broken = False

@@ -40,7 +40,7 @@ class EchoClient(WebSocketClient):
     __slots__ = ()
 
     def __init__(self, node: Any) -> None:
-        super().__init__(node)
+        super().__init__(node, forwarded="")
         self.framer = EchoReader()
 
     def _understood(self, item: bytes | Mark | None) -> Any:
