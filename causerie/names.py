@@ -66,11 +66,16 @@ def room(text: str) -> str:
 
 
 def network(text: str) -> Network | None:
-    """The network that an address or a CIDR names, or None when the text is neither."""
+    """The network that an address or a CIDR names, or None when the text is neither; IPv4 in the form of IPv6 is
+    IPv4.
+    """
     try:
-        return ipaddress.ip_network(text, strict=False)
+        found = ipaddress.ip_network(text, strict=False)
     except ValueError:
         return None
+    if isinstance(found, ipaddress.IPv6Network) and found.prefixlen >= 96 and found.network_address.ipv4_mapped:
+        return ipaddress.IPv4Network((int(found.network_address.ipv4_mapped), found.prefixlen - 96))
+    return found
 
 
 def host(text: str) -> Host | None:

@@ -87,9 +87,7 @@ class Rights:
         session = session_of(actor)
         if not await self._store.rooms.is_moderator(room, session.sid):
             raise Refused("denied", f"only a moderator of {room} or an admin may do this")
-        members = await self._store.rooms.members(room)
-        if any(one.nick == session.nick and "suspended" in one.flags for one in members):
-            raise Refused("suspended", f"you are suspended in {room}")
+        await self._store.rooms.demand_voice(room, session.sid)
 
     async def demand_voice(self, actor: Actor) -> None:
         """Refuse who is suspended in the whole chat."""

@@ -45,7 +45,7 @@ class Directory:
                 ("HKEYS", rooms),
             ]
         replies = await self._executor.execute_many([*commands, ("TIME",)])
-        now = int(replies[-1][0])
+        now = seconds_of(replies[-1])
         return [info_of(sid, replies[3 * i : 3 * i + 3], now) for i, sid in enumerate(sids)]
 
     async def page(
@@ -75,6 +75,11 @@ class Directory:
                     found.append(info)
             after = ""
         return found, None
+
+
+def seconds_of(time: Sequence[Any]) -> float:
+    """The store's answer to TIME as Unix time."""
+    return int(time[0]) + int(time[1]) / 1e6
 
 
 def mute_end(value: str) -> float | None:

@@ -111,6 +111,7 @@ class Logs:
             known: str | int = "" if post.id is None else post.id
             hash_ = "" if post.id is None else digest(post.kind, post.body, post.extra)
             if origin is None:
+                hash_ = hash_ and digest(post.kind, post.body, post.nick.encode() + b"\0" + post.extra)
                 ids = f"{base}:sent:!{post.key}"
                 args += ("", "", 0, known, hash_, post.mid)
             else:

@@ -139,9 +139,15 @@ class Connection:
         return reply
 
     async def execute_many(self, commands: Sequence[tuple[Arg, ...]]) -> list[Any]:
-        """The replies of many commands, in one write; error replies come as values. Raises `Unavailable`."""
+        """The replies of many commands, in one write; error replies come as values. Raises `Unavailable`, also where
+        one of them was not done for now.
+        """
         futures = [self.submit(*command) for command in commands]
-        return [await future for future in futures]
+        replies = [await future for future in futures]
+        for reply in replies:
+            if isinstance(reply, ReplyError) and reply.code in AWAY:
+                raise Unavailable(f"the store says: {reply}")
+        return replies
 
     def submit(self, *args: Arg) -> asyncio.Future[Any]:
         """Queue one command for this turn's write; error replies come as values, a lost connection as

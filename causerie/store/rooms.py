@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from causerie.errors import Refused
 from causerie.model import Member, RoomInfo
-from causerie.store.directory import suspended
+from causerie.store.directory import mute_end, seconds_of, suspended
 from causerie.store.keys import Keys
 from causerie.store.logs import text
 from causerie.store.scripts import Scripts
@@ -32,7 +33,7 @@ class Rooms:
         found = []
         for sid, value in zip(members[::2], members[1::2], strict=True):
             _, state, nick = text(value).split(" ", 2)
-            found.append(Member(nick, state, _flags(text(sid), fields, int(time[0]))))
+            found.append(Member(nick, state, _flags(text(sid), fields, seconds_of(time))))
         return sorted(found, key=lambda member: member.nick)
 
     async def sids(self, room: str) -> list[str]:
@@ -42,6 +43,17 @@ class Rooms:
     async def is_member(self, room: str, sid: str) -> bool:
         """Whether a session is in a room."""
         return bool(await self._executor.execute("HEXISTS", self._k(room, "access"), f"i:{sid}"))
+
+    async def demand_voice(self, room: str, sid: str) -> None:
+        """Refuse (`suspended`) who is suspended there, in that room alone or everywhere."""
+        fields, time = await self._executor.execute_many(
+            [("HMGET", self._k(room, "access"), f"m:{sid}", f"r:{sid}"), ("TIME",)]
+        )
+        now = seconds_of(time)
+        for value in (text(field or b"") for field in fields):
+            if suspended(value, now):
+                reason = value.split(" ", 2)[2]
+                raise Refused("suspended", reason or f"you are suspended in {room}", until=mute_end(value))
 
     async def info(self, room: str) -> RoomInfo | None:
         """One room, or None when it does not exist."""
@@ -102,7 +114,7 @@ class Rooms:
         return True
 
 
-def _flags(sid: str, access: dict[str, str], now: int) -> list[str]:
+def _flags(sid: str, access: dict[str, str], now: float) -> list[str]:
     flags = []
     if suspended(access.get(f"m:{sid}", ""), now) or suspended(access.get(f"r:{sid}", ""), now):
         flags.append("suspended")

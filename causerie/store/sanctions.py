@@ -14,7 +14,7 @@ import msgspec
 
 from causerie.model import Sanction
 from causerie.store.control import Control
-from causerie.store.directory import mute_end
+from causerie.store.directory import mute_end, seconds_of
 from causerie.store.keys import Keys
 from causerie.store.logs import text
 from causerie.store.scripts import Scripts
@@ -189,7 +189,7 @@ class Sanctions:
 
     async def _listed(self, index: str) -> list[Sanction]:
         values, time = await self._executor.execute_many([("HVALS", index), ("TIME",)])
-        now = int(time[0]) + int(time[1]) / 1e6
+        now = seconds_of(time)
         return [s for s in map(_decode, values) if s.until is None or s.until > now]
 
     async def repair(self) -> None:

@@ -294,6 +294,32 @@ async def test_ban_of_an_address(people: People) -> None:
     await people.enter("free", 1, source=address)
 
 
+async def test_ban_of_an_address_ends_by_itself(people: People) -> None:
+    """A sanction with an end ends then, on the gateway that gave it and on all others."""
+    address = _address()
+    item = await people.rest(0).post("/bans", {"subject": address, "duration": 1})
+    for gateway in (0, 1):
+        await _refused_from(people, address, gateway)
+    for gateway in (0, 1):
+
+        async def free(gateway: int = gateway) -> bool:
+            client = await people.connect(gateway=gateway, source=address)
+            return bool((await client.ask("hello", nick=people.nick()))["ev"] == "welcome")
+
+        await eventually(free, "the end of the ban")
+    assert time.time() >= item["until"] - 0.1
+
+
+async def test_ban_of_an_address_in_the_form_of_ipv6(people: People) -> None:
+    """An address has one meaning, however it is written."""
+    address = _address()
+    item = await people.rest(0).post("/bans", {"subject": f"::ffff:{address}", "duration": "10m"})
+    assert item["subject"] == address
+    await _refused_from(people, address, 1)
+    await people.rest(0).delete(f"/bans/::ffff:{address}")
+    await people.enter("free", 1, source=address)
+
+
 async def _refused_from(people: People, address: str, gateway: int) -> None:
     """Whoever connects from there is told `banned`, or not let in at all, and the connection ends."""
     for transport in ("tcp", "ws"):

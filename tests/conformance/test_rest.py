@@ -284,6 +284,8 @@ async def test_idempotency_key(people: People) -> None:
     assert second == {**first, "duplicate": True}
     other = await people.rest(1).call("POST", path, {"body": "another", "from": bot}, headers=headers)
     assert other.status_code in {409, 422}, "the draft of Idempotency-Key: another body under one key is an error"
+    other = await people.rest(0).call("POST", path, {**body, "from": people.nick("bot")}, headers=headers)
+    assert other.status_code in {409, 422}, "and so is another sender"
     third = await people.rest(0).post(path, body, headers={"Idempotency-Key": people.nick("key")})
     assert third["duplicate"] is False
     await alice.caught_up(room)

@@ -99,6 +99,10 @@ async def test_op_and_deop(people: People) -> None:
     await owner.command(f"!op {bob.nick}")
     await bob.command(f"!suspend {carol.nick} 10m")
     await bob.command(f"!forgive {carol.nick}")
+    await owner.command(f"!suspend {bob.nick} 10m loud")
+    error = await bob.refused("suspended", "command", line=f"!kick {carol.nick}")
+    assert (error["text"], error["until"] is None) == ("loud", False)
+    await owner.command(f"!forgive {bob.nick}")
     await owner.command(f"@{bob.nick} !deop")
     await bob.refused("denied", "command", line=f"!suspend {carol.nick}")
 
