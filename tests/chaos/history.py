@@ -1,9 +1,11 @@
 """What happened in a run, as values: written by the clients and the nemesis, judged by the checker.
 
 `who` is a device (`p3`, `p3/b`), `log` a room (`#r1`) or `@`, the inbox of that device's session. Times are seconds
-since the run began. Every body is unique, so a body names a message whatever number or mid it was given.
+since the run began; a history is in the order in which things were seen to happen. Every body is unique, so a body
+names a message whatever number or mid it was given.
 """
 
+import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
@@ -29,11 +31,19 @@ class Standing(msgspec.Struct, omit_defaults=True):
     error: str = ""
 
 
-class Record(msgspec.Struct, tag_field="is", kw_only=True, omit_defaults=True):
+class Record(msgspec.Struct, tag_field="is", omit_defaults=True):
     """Something that happened to somebody at some time."""
 
     t: float
     who: str
+
+
+class Settings(Record, tag="settings"):
+    """The first record: what the run was made with."""
+
+    seed: int = 0
+    heartbeat_interval: float = 0.0
+    heartbeat_ttl: float = 0.0
 
 
 class Hello(Record, tag="hello"):
@@ -94,8 +104,6 @@ class Sent(Record, tag="sent"):
     body: str
     to: list[str] = []
     """The nicks of a direct message."""
-    alone: bool = True
-    """Nothing else of this lane was under way."""
 
 
 class Answer(Record, tag="answer"):
@@ -135,26 +143,34 @@ class TextTold(Record, tag="text_told"):
 
 
 class Kept(Record, tag="kept"):
-    """At the end: a log as `history` gives it to this device; `session` tells inboxes apart."""
+    """At the end: a log as the chat gives it to whoever asks. An inbox is named `@` and its session."""
 
     log: str
-    session: str
+    epoch: str
     entries: list[tuple[int, str, str]]
     """(seq, mid, body), rising."""
 
 
 class Fault(Record, tag="fault"):
-    """The nemesis begins something; `until` is when it was healed."""
+    """Something that the nemesis did, written when it was healed."""
 
     name: str
     until: float
     detail: str = ""
-    lossy: bool = False
-    """Acknowledged messages may be lost, and what one device saw may be undone."""
+    logs: list[str] = msgspec.field(default_factory=lambda: ["*"])
+    """Where messages may be lost or undone; `*`: anywhere."""
+    loses: float | None = None
+    """What was acknowledged at this time or later, and not after `until`, may be lost; None: nothing."""
+    undoes: float | None = None
+    """What was delivered at this time or later may be undone; None: nothing."""
     outage: bool = False
     """The store itself was away."""
     blinds: list[str] = []
     """Devices (or `*`) whose connection may have been dead meanwhile."""
+
+    def covers(self, log: str) -> bool:
+        """Whether messages of this log may be concerned."""
+        return "*" in self.logs or log in self.logs
 
 
 class Wrong(Record, tag="wrong"):
@@ -168,7 +184,8 @@ class End(Record, tag="end"):
 
 
 AnyRecord = (
-    Hello
+    Settings
+    | Hello
     | Welcome
     | Refused
     | Lost
@@ -187,6 +204,23 @@ AnyRecord = (
     | Wrong
     | End
 )
+
+
+class Tape:
+    """The history of a run while it is made."""
+
+    def __init__(self) -> None:
+        self.records: list[AnyRecord] = []
+        self._begun = time.monotonic()
+
+    def now(self) -> float:
+        """Seconds since the run began."""
+        return round(time.monotonic() - self._begun, 4)
+
+    def add(self, record: AnyRecord) -> None:
+        """Note something that has just happened."""
+        self.records.append(record)
+
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(AnyRecord)

@@ -45,6 +45,11 @@ class Store:
         self.process: Process | None = None
 
     @property
+    def folder(self) -> str:
+        """Where its files are."""
+        return self._folder.name
+
+    @property
     def url(self) -> str:
         return f"redis://127.0.0.1:{self.port}/0"
 
@@ -52,12 +57,12 @@ class Store:
         """A plain synchronous client, to look into the store from a test."""
         return redis.Redis(port=self.port, decode_responses=True, socket_timeout=PATIENCE)
 
-    def start(self) -> Self:
-        """Start it (again) and wait until it answers."""
+    def launch(self) -> Process:
+        """Start it (again), without waiting until it answers."""
         settings: dict[str, object] = {
             "port": self.port,
             "bind": "127.0.0.1",
-            "dir": self._folder.name,
+            "dir": self.folder,
             "save": "",
             "appendonly": "yes" if self.durable else "no",
             "appendfsync": "always",
@@ -68,6 +73,11 @@ class Store:
         for key, value in settings.items():
             argv += [f"--{key.replace('_', '-')}", str(value)]
         self.process = Process(argv, name="valkey")
+        return self.process
+
+    def start(self) -> Self:
+        """Start it (again) and wait until it answers."""
+        self.process = self.launch()
         deadline = time.monotonic() + PATIENCE
         while True:
             try:

@@ -1,0 +1,44 @@
+"""What a run looked like: `report.json`, and a plot of acks a second with the faults over it."""
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from tests.chaos.checker import Verdict
+from tests.chaos.history import Answer, AnyRecord, Fault, Settings
+
+SHOWN = 12
+"""Findings of a kind that are printed; the report has all."""
+
+
+def report(records: Sequence[AnyRecord], verdict: Verdict, folder: Path) -> str:
+    """Write the report into the folder; a summary to print."""
+    folder.mkdir(parents=True, exist_ok=True)
+    faults = [record for record in records if isinstance(record, Fault)]
+    numbers: dict[str, Any] = {
+        "seed": next((record.seed for record in records if isinstance(record, Settings)), None),
+        "seconds": round(max(record.t for record in records), 1),
+        "faults": len(faults),
+        "faults_by_name": dict(Counter(f"{fault.name} ({_kind(fault.who)})" for fault in faults).most_common()),
+        **{name: getattr(verdict, name) for name in ("sent", "acknowledged", "delivered", "told", "losses_told")},
+        "overtaken": verdict.overtaken,
+        "answers": dict(Counter(record.code or "ack" for record in records if isinstance(record, Answer))),
+    }
+    findings = {name: len(sentences) for name, sentences in verdict.findings.items()}
+    (folder / "report.json").write_bytes(
+        msgspec.json.format(msgspec.json.encode({**numbers, "found": findings, "findings": verdict.findings}))
+    )
+    lines = [f"{name}: {value}" for name, value in numbers.items() if name != "faults_by_name"]
+    lines.append("found: " + ", ".join(f"{name} {count}" for name, count in findings.items()))
+    for name, sentences in verdict.findings.items():
+        lines += [f"  {name}: {sentence[:400]}" for sentence in sentences[:SHOWN]]
+    lines.append(f"report in {folder}/")
+    return "\n".join(lines)
+
+
+def _kind(who: str) -> str:
+    names = {"g": "gateway", "w": "worker", "s": "store", "p": "client", "t": "client"}
+    return names.get(who[:1], who)
