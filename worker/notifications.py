@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from functools import partial
 from typing import Any
 
 from causerie.errors import Unavailable
@@ -41,18 +40,17 @@ class Expiries:
     async def listen(self) -> None:
         """Subscribe for ever."""
         while True:
-            lost = asyncio.Event()
             try:
                 with contextlib.suppress(ReplyError):  # a managed store may forbid it; the sweep remains
                     await self._store.executor.execute("CONFIG", "SET", "notify-keyspace-events", "Ex")
-                wire = await self._store.dial(partial(Wire, self._on_reply, partial(_tell, lost)))
-                if wire.transport is not None:
-                    wire.transport.write(pack("PSUBSCRIBE", "__keyevent@*__:expired"))
-                    await lost.wait()
+                await self._hear()
             except (OSError, Unavailable, ReplyError):
                 pass
             await asyncio.sleep(RETRY_S)
 
-
-def _tell(lost: asyncio.Event, _: Wire) -> None:
-    lost.set()
+    async def _hear(self) -> None:
+        """Subscribe; returns when the connection is lost."""
+        lost = asyncio.Event()
+        wire = await self._store.dial(lambda: Wire(self._on_reply, lambda _: lost.set()))
+        wire.write(pack("PSUBSCRIBE", "__keyevent@*__:expired"))
+        await lost.wait()

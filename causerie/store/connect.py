@@ -53,17 +53,26 @@ class Target:
         auth = {"password": unquote(parts.password)} if parts.password else {}
         if parts.username:
             auth["username"] = unquote(parts.username)
+        hosts = hosts_of(parts.netloc, 26379)
+        patience = self.timeout / (len(hosts) + 1)  # so that one that hangs leaves time for the others
         sentinels = Sentinel(  # type: ignore[no-untyped-call]
-            hosts_of(parts.netloc, 26379),
-            sentinel_kwargs={"socket_timeout": self.timeout},
-            socket_timeout=self.timeout,
+            hosts,
+            sentinel_kwargs={
+                "socket_timeout": patience,
+                "socket_connect_timeout": patience,
+                "retry": Retry(NoBackoff(), 0),
+            },
         )
         return {**auth, "db": int(db or 0)}, sentinels, master
 
     async def dial(self, factory: Callable[[], Wire]) -> Wire:
-        """A connection that has passed AUTH, SELECT and, behind Sentinel, ROLE. Raises OSError, ReplyError,
-        Unavailable.
+        """A connection that has passed AUTH, SELECT and ROLE, within `timeout` seconds. Raises OSError, ReplyError,
+        TimeoutError, Unavailable.
         """
+        async with asyncio.timeout(self.timeout):
+            return await self._dial(factory)
+
+    async def _dial(self, factory: Callable[[], Wire]) -> Wire:
         options = dict(self._options) if not self.cluster else self._seed()
         if self._sentinel is not None:
             try:
@@ -116,14 +125,13 @@ class Target:
             commands.append(("SELECT", str(options["db"])))
         commands.append(("ROLE",))
         replies: asyncio.Queue[Any] = asyncio.Queue()
-        deliver, wire.on_reply = wire.on_reply, replies.put_nowait
-        hung_up, wire.on_lost = wire.on_lost, lambda _: replies.put_nowait(ConnectionResetError("the store hung up"))
-        if wire.transport is None:
-            raise ConnectionResetError("the store hung up")
-        wire.transport.write(b"".join(pack(*command) for command in commands))
+        deliver, lost = wire.on_reply, wire.on_lost
+        wire.on_reply = replies.put_nowait
+        wire.on_lost = lambda _: replies.put_nowait(Unavailable("the store hung up"))
+        wire.write(b"".join(pack(*command) for command in commands))
         for command in commands:
             reply = await replies.get()
-            if isinstance(reply, ConnectionResetError):
+            if isinstance(reply, Unavailable):
                 raise reply
             if isinstance(reply, ReplyError) and command[0] != "ROLE":
                 raise Unavailable(f"the store refuses {command[0]}: {reply.code}")
@@ -131,7 +139,7 @@ class Target:
             raise Unavailable(f"the store says: {reply}")
         if isinstance(reply, list) and reply[0] != b"master" and not self.cluster:
             raise Unavailable("the store is a replica")
-        wire.on_reply, wire.on_lost = deliver, hung_up
+        wire.on_reply, wire.on_lost = deliver, lost
 
 
 def hosts_of(netloc: str, default_port: int) -> list[tuple[str, int]]:

@@ -113,8 +113,8 @@ class Feed:
 
     def _flush(self) -> None:
         data, self._outgoing = b"".join(self._outgoing), []
-        if self._wire is not None and self._wire.transport is not None:
-            self._wire.transport.write(data)
+        if self._wire is not None:
+            self._wire.write(data)
 
     def _on_reply(self, reply: Any) -> None:
         if not isinstance(reply, list):
@@ -162,21 +162,18 @@ class Feed:
 
     async def _connect(self) -> None:
         """Dial and restore every subscription."""
-        async with asyncio.timeout(self._target.timeout):
-            wire = await self._target.dial(lambda: Wire(self._on_reply, self._on_lost))
-        if wire.transport is None:
-            raise Unavailable("the store hung up")
+        wire = await self._target.dial(lambda: Wire(self._on_reply, self._on_lost))
         self._lost.clear()
         self._wire = wire
         channels = [self._control, self._probe, *self._logs]
         last = self._loop.create_future()
         self._restored = (channels[-1], last)
-        for i in range(0, len(channels), BATCH):
-            wire.transport.write(pack("SUBSCRIBE", *channels[i : i + BATCH]))
         try:
+            for i in range(0, len(channels), BATCH):
+                wire.write(pack("SUBSCRIBE", *channels[i : i + BATCH]))
             async with asyncio.timeout(self._target.timeout + len(channels) / 5000):
                 await last
-        except TimeoutError:
+        except (TimeoutError, Unavailable):
             self._drop()
             raise
         self._seen = self._loop.time()

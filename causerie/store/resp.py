@@ -77,6 +77,12 @@ class Wire(asyncio.Protocol):
         """Keep the transport."""
         self.transport = cast(asyncio.WriteTransport, transport)
 
+    def write(self, data: bytes) -> None:
+        """Send commands. Raises `Unavailable` when the connection is lost."""
+        if self.transport is None:
+            raise Unavailable("the store hung up")
+        self.transport.write(data)
+
     def data_received(self, data: bytes) -> None:
         """Hand over every whole reply."""
         reader = self.reader
@@ -168,8 +174,8 @@ class Connection:
     def _flush(self) -> None:
         self._flushing = False
         data, self._outgoing = b"".join(self._outgoing), []
-        if self._wire is not None and self._wire.transport is not None and data:
-            self._wire.transport.write(data)
+        if self._wire is not None and data:
+            self._wire.write(data)
 
     def _on_reply(self, reply: Any) -> None:
         future, _ = self._waiting.popleft()
@@ -199,7 +205,7 @@ class Connection:
                 future.exception()
 
     async def _connect(self) -> None:
-        wire: Wire = await asyncio.wait_for(self._dial(lambda: Wire(self._on_reply, self._on_lost)), self._timeout)
+        wire = await self._dial(lambda: Wire(self._on_reply, self._on_lost))
         if wire.transport is None:
             raise Unavailable("the store hung up")
         self._lost.clear()

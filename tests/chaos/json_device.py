@@ -255,8 +255,9 @@ class JsonDevice:
         if self.connected:
             self.connected = False
             self.tape.add(Lost(self.tape.now(), self.name, why))
-        elif why.startswith("hello refused"):
-            self.tape.add(Refused(self.tape.now(), self.name, why.rpartition(" ")[2]))
+        elif why == "hello refused: bad_cookie":
+            self.tape.add(Refused(self.tape.now(), self.name, "bad_cookie"))
+            self.places.clear()
 
     # -- writing ---------------------------------------------------------------------------------------------------
 

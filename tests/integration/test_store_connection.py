@@ -1,0 +1,91 @@
+"""The connection to the store, against servers that misbehave."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from causerie.errors import Unavailable
+from causerie.store.connect import Target
+from causerie.store.resp import Connection
+from tests.support import Store, eventually
+from tests.support.processes import Process
+from tests.support.store import free_port, valkey_binary
+
+
+@pytest.fixture
+async def complaints() -> AsyncIterator[list[dict[str, Any]]]:
+    """What asyncio would log: errors that nobody caught."""
+    found: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: found.append(context))
+    yield found
+    loop.set_exception_handler(None)
+
+
+async def test_a_server_that_hangs_up_at_once(complaints: list[dict[str, Any]]) -> None:
+    visits = asyncio.Semaphore(0)
+
+    async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.abort()
+        visits.release()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    connection = Connection(Target(f"redis://127.0.0.1:{port}").dial, timeout=0.2)
+    with pytest.raises(Unavailable):
+        await connection.start()
+    for _ in range(3):
+        await visits.acquire()
+    await connection.close()
+    server.close()
+    assert complaints == []
+
+
+async def test_a_server_that_hangs_up_in_the_handshake_is_dialled_again_at_once() -> None:
+    """So does a proxy whose server is away: waiting out the patience of the dial would delay every return."""
+    visits = asyncio.Semaphore(0)
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.transport.abort()
+        visits.release()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    connection = Connection(Target(f"redis://127.0.0.1:{port}", timeout=60).dial, timeout=60)
+    async with asyncio.timeout(20):
+        with pytest.raises(Unavailable):
+            await connection.start()
+        for _ in range(3):
+            await visits.acquire()
+    await connection.close()
+    server.close()
+
+
+async def test_a_sentinel_that_hangs_leaves_time_for_the_next(store: Store, tmp_path: Path) -> None:
+    async def say_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.CancelledError):
+            await reader.read()
+
+    hanging = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
+    port = free_port()
+    path = tmp_path / "sentinel.conf"
+    path.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor talk 127.0.0.1 {store.port} 1\n")
+    hosts = f"127.0.0.1:{hanging.sockets[0].getsockname()[1]},127.0.0.1:{port}"
+    with Process([valkey_binary(), str(path), "--sentinel"], name="sentinel"):
+        connection = Connection(Target(f"redis+sentinel://{hosts}/talk", timeout=1.5).dial, timeout=1.5)
+
+        async def answers() -> bool:
+            with contextlib.suppress(Unavailable):
+                return bool(await connection.execute("PING") == b"PONG")
+            return False
+
+        with contextlib.suppress(Unavailable):
+            await connection.start()
+        await eventually(answers, "a connection past the sentinel that hangs")
+        await connection.close()
+    hanging.close()
