@@ -8,6 +8,7 @@ connection has no task, no timer and no queue: they are made when needed and dro
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING, Final, cast
 
 from causerie.errors import Goodbye, Refused
@@ -18,7 +19,7 @@ from gateway.batch import Batch, Dialect, Notice, wrapped
 from gateway.channel import Channel
 from gateway.replay import BUFFERED, Replay
 from gateway.sent import Sent
-from gateway.tcpinfo import acknowledged
+from gateway.tcpinfo import acknowledged, descriptor
 
 if TYPE_CHECKING:
     from gateway.heartbeats import Backlog
@@ -37,7 +38,9 @@ class Connection(asyncio.Protocol):
         "channels",
         "closing",
         "dialect",
+        "direct",
         "early",
+        "fd",
         "forwarded",
         "gone",
         "heard",
@@ -74,7 +77,11 @@ class Connection(asyncio.Protocol):
         """For the text protocol: what was written, to tell later what arrived."""
         self.out: list[bytes] | None = None
         self.written = 0
-        """Bytes given to the transport."""
+        """Bytes given to the transport or the kernel."""
+        self.fd = -1
+        """The socket's number; valid until `connection_lost`."""
+        self.direct = False
+        """Nothing waits in the transport, so bytes may go to the kernel past it."""
         self.heard = 0.0
         """Loop time of the last sign of life."""
         self.slot = -1
@@ -94,6 +101,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)  # uvloop's is no subclass
+        self.fd = descriptor(transport)
         self.heard = self.node.loop.time()
         self.node.counted.connections += 1
         self.transport.set_write_buffer_limits(high=self.node.settings.max_outbox)
@@ -102,6 +110,7 @@ class Connection(asyncio.Protocol):
         del exc
         positions = self.positions()
         self.gone = self.closing = True
+        self.fd = -1
         self.leave_all()
         self.out = self.early = None
         if self.session is not None and self.parting not in ENDED:
@@ -165,9 +174,23 @@ class Connection(asyncio.Protocol):
         if not out or self.gone:
             return
         data = out[0] if len(out) == 1 else b"".join(out)
-        self.written += len(data)
-        self.node.counted.writes += 1
+        size = len(data)
+        self.written += size
+        if self.direct or self._may_write_directly():
+            try:
+                taken = os.write(self.fd, data)
+            except OSError:  # full, or broken: the transport knows what to do
+                taken = 0
+            if taken == size:
+                return
+            self.direct = False
+            data = data[taken:]
         self.transport.write(data)
+
+    def _may_write_directly(self) -> bool:
+        """Past the transport, whose own way costs a third of a microsecond more a write."""
+        self.direct = self.fd >= 0 and not self.transport.get_write_buffer_size()
+        return self.direct
 
     def say(self, text: str) -> None:
         """Write lines of the text protocol."""

@@ -135,7 +135,7 @@ class Wheel:
     def _progress(self, client: Client, now: float) -> bool:
         """Whether the peer took in a part of a backlog since the last visit; notes since when it took nothing."""
         unsent = client.transport.get_write_buffer_size()
-        unsent += unacknowledged(client.transport)
+        unsent += unacknowledged(client.fd)
         had, taken = client.stalled, client.written - unsent
         if had is None or taken > had.taken:
             client.stalled = Backlog(unsent, taken, now) if unsent else None

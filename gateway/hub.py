@@ -124,6 +124,7 @@ class Hub:
         waiting, self._waiting = self._waiting, []
         for connection in waiting:
             connection.write_out()
+        self.metrics.writes += len(waiting)
         self._last = self._loop.time()
 
     # -- presence --------------------------------------------------------------------------------------------------

@@ -16,13 +16,18 @@ SEND_BUFFER: Final = 128 * 1024
 """Bytes asked of the kernel for a connection (it takes twice as much): the rest is for our own bounds to judge."""
 
 
-def unacknowledged(transport: asyncio.BaseTransport) -> int:
-    """Bytes that the kernel has and the peer's TCP has not acknowledged; 0 where that cannot be told."""
+def descriptor(transport: asyncio.BaseTransport) -> int:
+    """The number of a socket whose bytes are ours (not TLS), else -1."""
     sock = transport.get_extra_info("socket")
-    if sock is None or sock.fileno() < 0:
+    return sock.fileno() if sock is not None and transport.get_extra_info("sslcontext") is None else -1
+
+
+def unacknowledged(fd: int) -> int:
+    """Bytes that the kernel has and the peer's TCP has not acknowledged; 0 where that cannot be told."""
+    if fd < 0:
         return 0
     try:
-        answer = fcntl.ioctl(sock.fileno(), SIOCOUTQ, b"\0\0\0\0")
+        answer = fcntl.ioctl(fd, SIOCOUTQ, b"\0\0\0\0")
     except OSError:
         return 0
     count: int = struct.unpack("i", answer)[0]
