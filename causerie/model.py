@@ -31,8 +31,8 @@ class Post(NamedTuple):
     """One message for a room. `origin` None is the system (or an operator's bot): no membership, no
     sanctions.
 
-    `extra` holds further JSON members for the event, each with its leading comma. Without an origin, `key`
-    (with any `id`) makes the post repeatable for a day, as an Idempotency-Key does.
+    `extra` holds further JSON members for the event, each with its leading comma. `key` (with any `id`) makes
+    the post repeatable for a day, as an Idempotency-Key does; a post without an origin has no other way.
     """
 
     origin: Origin | None

@@ -14,6 +14,7 @@ import msgspec
 from causerie import commands, names
 from causerie.commands import Actor, Call, Context, Reply, Role
 from causerie.errors import Goodbye, Refused
+from causerie.files.service import FileService
 from causerie.model import (
     AuditEntry,
     Member,
@@ -55,6 +56,7 @@ class Service:
         self.store = store
         self.settings = settings
         self.rights = Rights(store, settings)
+        self.files = FileService(store, settings, self.rights)
         self._mids = Mids()
 
     async def execute(self, actor: Actor, call: Call, id_: int | None = None) -> Reply:

@@ -18,6 +18,7 @@ from causerie.names import network
 from causerie.units import duration, size
 
 ENVIRONMENT_PREFIX = "CAUSERIE_"
+FILES_SCHEMES = ("file", "s3", "gs", "az")
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:,\s]+)(:[0-9]{1,5})?")
 
@@ -47,6 +48,21 @@ def _redis_url(value: str) -> str:
         raise ValueError("names no host, or a port that is none")
     if parts.scheme == "redis+sentinel" and not parts.path.strip("/"):
         raise ValueError("names no master: redis+sentinel://host:port,host:port/master-name")
+    return value
+
+
+def _files_url(value: str) -> str:
+    if value == "off":
+        return value
+    parts = urlsplit(value)
+    if parts.scheme not in FILES_SCHEMES:
+        raise ValueError(f"must be off, or start with one of {', '.join(s + '://' for s in FILES_SCHEMES)}")
+    if "@" in parts.netloc or parts.query:
+        raise ValueError("may hold no secret: give it by environment, as AWS_SECRET_ACCESS_KEY")
+    if parts.scheme == "file" and (parts.netloc or not parts.path.startswith("/")):
+        raise ValueError("a folder is written file:///path/to/folder")
+    if parts.scheme != "file" and not parts.netloc:
+        raise ValueError("names no bucket")
     return value
 
 
@@ -130,6 +146,13 @@ class Settings(BaseSettings):
     trusted_proxies: Annotated[str, AfterValidator(_networks)] = Field(
         "", description="balancers that say for whom they connect: addresses or networks, divided by commas"
     )
+    files_url: Annotated[str, AfterValidator(_files_url)] | None = Field(
+        None, description="where files lie: file:///folder, s3://bucket/path, gs://, az://; off = no files"
+    )
+    max_file: Bytes = Field(2**30, description="bytes of one file")
+    session_quota: Bytes = Field(4 * 2**30, description="bytes of all files that a session has sent")
+    files_quota: Bytes = Field(32 * 2**30, description="bytes of all files")
+    file_ttl: PositiveSeconds = Field(7 * 86400.0, description="a file is kept for so long")
     namespace: Annotated[str, AfterValidator(_namespace)] = Field(
         "causerie", description="prefix of every key and channel in the store"
     )

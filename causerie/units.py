@@ -42,6 +42,16 @@ def size(value: str | float) -> int:
     return int(number)
 
 
+def format_size(number: int) -> str:
+    """Return a size for people, in powers of 1024: `512 B`, `1.2 MiB`, `16 KiB`."""
+    value, unit = float(number), "B"
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if value < 1024 or unit == "TiB":
+            break
+        value /= 1024
+    return f"{value:.1f}".removesuffix(".0") + f" {unit}"
+
+
 def _scaled(value: str | float, factors: dict[str, int], problem: str) -> float:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise ValueError(problem)

@@ -21,6 +21,9 @@ PATIENCE = {"gateway": 30.0, "worker": 10.0, "store": 30.0}
 HASTY_PATIENCE = 5.0
 """Seconds for each of the others to end in when one of them is dead."""
 
+FILES = "files"
+"""The folder of the files that people send, in the data folder."""
+
 _SOURCE = Path(__file__).resolve().parents[1]
 
 
@@ -68,7 +71,8 @@ class _Serve:
         socket = embedded.socket_path(folder)
         self._children.append(await embedded.start(folder, socket, settings.appendfsync, lock))
         await self._unless_dead(embedded.answers(socket))
-        settings = settings.model_copy(update={"redis_url": f"unix://{socket}"})
+        files_url = settings.files_url or (folder / FILES).as_uri()
+        settings = settings.model_copy(update={"redis_url": f"unix://{socket}", "files_url": files_url})
         worker = await self._start_node("worker", settings)
         gateway = await self._start_node("gateway", settings)
         await self._unless_dead(_all(worker.ready, gateway.ready))

@@ -1,6 +1,7 @@
 """Fixtures that every test may use. See tests/support for what they hand out."""
 
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import pytest_asyncio
 
 from tests.support import Chat, People, Store
 from tests.support.processes import running
+from tests.support.s3 import S3, Place, folder
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +43,24 @@ async def people(chat: Chat, transport: str) -> AsyncIterator[People]:
     """Opens clients on `chat`; at the end they leave, and what broke a promise fails the test."""
     async with People(chat, transport) as opened:
         yield opened
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    """One S3 server for all tests; each place has a bucket of its own."""
+    with S3() as started:
+        yield started
+
+
+@pytest.fixture(params=["folder", "s3"])
+def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
+    """Where files lie: each test that takes this runs on a folder and on S3."""
+    if request.param == "folder":
+        return folder(tmp_path / "files")
+    server: S3 = request.getfixturevalue("s3")
+    for name, value in server.env.items():
+        monkeypatch.setenv(name, value)
+    return Place(server.bucket(), server.env)
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -16,6 +16,7 @@ from causerie.store.connect import Target, connect
 from causerie.store.control import Control
 from causerie.store.direct import Direct
 from causerie.store.feed import Feed
+from causerie.store.files import Files
 from causerie.store.keys import FORMAT, Keys
 from causerie.store.logs import Logs
 from causerie.store.resp import Connection, Wire
@@ -41,6 +42,7 @@ class Store:
         self.rooms = Rooms(self.scripts, executor, self.keys)
         self.control = Control(executor, self.keys)
         self.sanctions = Sanctions(self.scripts, executor, self.keys, self.sessions, self.control)
+        self.files = Files(self.scripts, executor, self.keys)
         self.direct = Direct(self.scripts, executor, self.keys, self.logs, self.sessions)
 
     @classmethod

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from causerie.model import Origin, Outcome, new_epoch
+from causerie.model import Origin, Outcome, Post, new_epoch
 from causerie.names import INBOX
 from causerie.store.keys import Keys
 from causerie.store.logs import ID_WINDOW, Logs, digest, middle, outcome, prefix, refusal, tail, text
@@ -20,6 +20,8 @@ from causerie.store.sessions import Sessions
 
 MAX_SENDERS = 4096
 """Senders whose last copy an inbox remembers."""
+KEYED_S = 86_400
+"""How long a message with a key is remembered."""
 
 _PREFIX = prefix(INBOX)
 
@@ -54,15 +56,32 @@ class Direct:
         """
         nicks = list(dict.fromkeys(to))
         sids = await self._sessions.lookup_many(nicks)
+        known = "" if id_ is None else digest(kind, "\0".join((*nicks, body)), extra)
+        return await self._send(Post(origin, nick, id_, kind, body, mid, extra), nicks, sids, known)
+
+    async def send_keyed(self, post: Post, sids: Sequence[str]) -> Outcome:
+        """One message to sessions, whatever they are called now; its `key` makes it repeatable for a day.
+
+        One that is over fails all of it (`no_such_nick`). Raises `Unavailable`.
+        """
+        infos = await self._sessions.describe_many(sids)
+        nicks = [info.nick if info else "one of them" for info in infos]
+        there = [sid if info else None for sid, info in zip(sids, infos, strict=True)]
+        return await self._send(post, nicks, there, digest(post.kind, post.body, post.extra))
+
+    async def _send(self, post: Post, nicks: list[str], sids: Sequence[str | None], known: str) -> Outcome:
+        origin = post.origin
+        assert origin is not None
         unknown = next((nick_ for nick_, sid in zip(nicks, sids, strict=True) if sid is None), None)
         recipients = f"!{unknown}" if unknown else " ".join(sid for sid in sids if sid and sid != origin.sid)
         base = self._keys.session(origin.sid)
-        keys = [f"{base}:{name}" for name in ("rec", "devices", "meta", "log", f"sent:{origin.device}", "pending")]
+        ids, keep = (f"sent:!{post.key}", KEYED_S) if post.key else (f"sent:{origin.device}", "")
+        keys = [f"{base}:{name}" for name in ("rec", "devices", "meta", "log", ids, "pending")]
         row = await self._run(
             "dm_begin", keys,
             base, new_epoch(), self._logs.limit, self._logs.max_bytes, ID_WINDOW, origin.device, origin.gen,
-            "" if id_ is None else id_, digest(kind, "\0".join((*nicks, body)), extra), mid,
-            _PREFIX, middle(nick, body, mid, nicks), tail(kind, extra), recipients,
+            "" if post.id is None else post.id, known, post.mid, _PREFIX,
+            middle(post.nick, post.body, post.mid, nicks), tail(post.kind, post.extra), recipients, keep,
         )  # fmt: skip
         if row[0] == 0:
             return Outcome(0, False, refusal(row))

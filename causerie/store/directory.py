@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from causerie.model import SessionInfo
+from causerie.model import Origin, SessionInfo
 from causerie.store.keys import SHARDS, Keys, shard_of
 from causerie.store.logs import text
 
@@ -47,6 +47,18 @@ class Directory:
         replies = await self._executor.execute_many([*commands, ("TIME",)])
         now = seconds_of(replies[-1])
         return [info_of(sid, replies[3 * i : 3 * i + 3], now) for i, sid in enumerate(sids)]
+
+    async def origin(self, sid: str, device: str) -> Origin | None:
+        """What a session may write as now, in the name of a device that it has or had; None when it is over."""
+        rec, devices = self._k(sid, "rec", "devices")
+        (nick, ended), fields = await self._executor.execute_many(
+            [("HMGET", rec, "nick", "ended"), ("HGETALL", devices)]
+        )
+        gens = {text(f)[2:]: int(gen) for f, gen in zip(fields[::2], fields[1::2], strict=True) if f[:2] == b"g:"}
+        if nick is None or ended is not None or not gens:
+            return None
+        name = device if device in gens else max(gens, key=lambda one: gens[one])
+        return Origin(sid, name, gens[name])
 
     async def page(
         self,

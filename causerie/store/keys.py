@@ -10,6 +10,8 @@ stand legibly in them.
 | `{#room}:members` | hash | sid -> `version state nick` | field at part, end of session |
 | `{#room}:access` | hash | `g:sid/device` fence; `m:sid` chat-wide mute; `s:nick`, `b:nick` room's own sanctions; `o:sid` moderator | fields likewise |
 | `{#room}:sent:sid/device` | string | remembered send ids, a line each | a session TTL after part; with the session |
+| `{#room}:sent:!KEY` | string | the remembered post of an idempotency key, or of a file | expires after a day |
+| `{#room}:files` | zset | file -> ms of its sending; of the newest | entry with the file; with the room |
 | `{s:sid}:rec` | hash | the session | when cleaned up after its end |
 | `{s:sid}:alive` | string | nothing; its TTL is the heartbeat | expires |
 | `{s:sid}:devices` | hash | device -> JSON gen, gateway, connected, since, current room | with the session |
@@ -19,6 +21,14 @@ stand legibly in them.
 | `{s:sid}:log`, `:meta`, `:sent:device` | as above | the inbox | with the session |
 | `{s:sid}:pending` | hash | mid -> direct message not yet delivered everywhere | struck off |
 | `{s:sid}:from` | hash | sender sid -> `seq ts` of its last copy here | bounded; with the session |
+| `{s:sid}:files` | zset | as of a room: files sent by or to the session directly | entry with the file; with the session |
+| `{s:sid}:uploads` | hash | digest of what was asked -> file, while its bytes come | entry struck off; with the session |
+| `{s:sid}:stored` | hash | `f:FILE` -> bytes it counts for, `total` | field with the file; with the session |
+| `{f:ID}:file`, `:parts` | hash, list | a file; names of its parts in the object store | when a worker has taken it away |
+| `{b:SHA256}:blob` | hash | `home` file whose parts hold these bytes; `f:FILE` of each that has them | when the last file leaves it |
+| `{g:hash}` | string | what the bearer of a file token may do | expires |
+| `files` | zset | file -> ms at which a worker looks at it | entry with the file |
+| `stored` | hash | `f:FILE` -> bytes it takes in the object store, `total` | field with the file |
 | `{n:nick}:lease` | string | sid | released at the session's end, or taken over |
 | `{n:nick}:sanctions` | hash | `ban`, `suspend` -> JSON with version | kept (tombstones) |
 | `{c:hash}` | string | sid | with the session, or at `!cookie new` |
@@ -57,6 +67,8 @@ class Keys:
             "gateways",
             "applied",
             "format",
+            "files",
+            "stored",
         )
         (
             self.rooms,
@@ -68,6 +80,8 @@ class Keys:
             self.gateways,
             self.applied,
             self.format,
+            self.files,
+            self.stored,
         ) = (self.prefix + name for name in fixed)
 
     def of(self, log: str) -> str:
@@ -96,6 +110,26 @@ class Keys:
     def due(self, shard: int) -> str:
         """The deadlines of a shard of the sessions."""
         return f"{self.prefix}{{d:{shard:02d}}}:due"
+
+    def file(self, id_: str) -> str:
+        """What is known of a file."""
+        return f"{self.prefix}{{f:{id_}}}:file"
+
+    def parts(self, id_: str) -> str:
+        """The names of a file's parts in the object store."""
+        return f"{self.prefix}{{f:{id_}}}:parts"
+
+    def blob(self, sha256: str) -> str:
+        """Who has these bytes."""
+        return f"{self.prefix}{{b:{sha256}}}:blob"
+
+    def files_of(self, place: str) -> str:
+        """The files of a room, or of an inbox (`@sid`)."""
+        return f"{self.of(place)}:files"
+
+    def grant(self, digest: str) -> str:
+        """What the bearer of a token may do."""
+        return f"{self.prefix}{{g:{digest}}}"
 
     def tries(self, address: str) -> str:
         """Wrong tokens from an address."""

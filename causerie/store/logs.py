@@ -110,12 +110,13 @@ class Logs:
             origin = post.origin
             known: str | int = "" if post.id is None else post.id
             hash_ = "" if post.id is None else digest(post.kind, post.body, post.extra)
+            ids = f"{base}:sent:!{post.key}"
             if origin is None:
                 hash_ = hash_ and digest(post.kind, post.body, post.nick.encode() + b"\0" + post.extra)
-                ids = f"{base}:sent:!{post.key}"
                 args += ("", "", 0, known, hash_, post.mid)
             else:
-                ids = f"{base}:sent:{origin.sid}/{origin.device}"
+                if not post.key:
+                    ids = f"{base}:sent:{origin.sid}/{origin.device}"
                 args += (origin.sid, f"g:{origin.sid}/{origin.device}", origin.gen, known, hash_, post.mid)
             if (place := places.get(ids, 0)) == 0:
                 keys.append(ids)

@@ -110,6 +110,7 @@ class Rooms:
         keys = [self._k(room, name) for name in ("meta", "log", "members", "access")]
         if await self._run("room_forget", keys, silent_since_ms) != 1:
             return False
+        await self._executor.execute("DEL", self._keys.files_of(room))
         await self._executor.execute("ZREM", self._keys.rooms, room)
         return True
 

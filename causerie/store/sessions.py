@@ -423,6 +423,9 @@ class Sessions(Directory):
             "meta",
             "pending",
             "from",
+            "files",
+            "uploads",
+            "stored",
             *(f"sent:{d}" for d in devices),
             "rec",
         ]

@@ -165,3 +165,17 @@ def test_a_child_gets_exactly_these_settings(monkeypatch: pytest.MonkeyPatch) ->
 def test_settings_do_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         read().host = "elsewhere"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("url", ["off", "file:///var/files", "s3://bucket", "s3://bucket/a/b", "gs://b/c", "az://c/d"])
+def test_places_for_files(url: str) -> None:
+    assert read("--files-url", url).files_url == url
+
+
+@pytest.mark.parametrize(
+    "url", ["", "files", "/var/files", "file://host/x", "http://h/x", "s3://", "s3://key:secret@bucket", "s3://b?k=v"]
+)
+def test_what_is_no_place_for_files(capsys: pytest.CaptureFixture[str], url: str) -> None:
+    line = refused(capsys, "--files-url", url)
+    assert "--files-url" in line
+    assert "secret@" not in line

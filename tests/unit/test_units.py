@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from causerie.units import duration, format_duration, size
+from causerie.units import duration, format_duration, format_size, size
 
 
 @pytest.mark.parametrize(
@@ -91,3 +91,11 @@ def test_size(text: str | int, number: int) -> None:
 def test_no_size(text: str | float) -> None:
     with pytest.raises(ValueError, match=r"\A[^\n]+\Z"):
         size(text)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (1536, "1.5 KiB"), (2**30, "1 GiB"), (2**52, "4096 TiB")],
+)
+def test_sizes_for_people(number: int, text: str) -> None:
+    assert format_size(number) == text

@@ -25,3 +25,12 @@ local function fence(access, sid, device, gen)
   local old = redis.call('HGET', access, field)
   if not old or tonumber(old) < tonumber(gen) then redis.call('HSET', access, field, gen) end
 end
+
+-- nil when a member may speak, given its fields `i:` `m:` `r:` `d:` of the access hash; else the refusal
+local function silenced(joined, muted, muted_here, dead, now)
+  if not joined then return {0, 'not_joined', '', ''} end
+  local ends, reason = sanction(muted, now)
+  if not ends then ends, reason = sanction(muted_here, now) end
+  if ends then return {0, 'suspended', ends, reason} end
+  if dead then return {0, 'dead', '', dead} end
+end

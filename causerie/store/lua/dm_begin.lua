@@ -2,6 +2,7 @@
 -- KEYS     1 rec   2 devices   3 meta   4 log   5 remembered ids of the device   6 pending
 -- ARGV     1 channel   2 candidate epoch   3 limit   4 bytes   5 window   6 device   7 gen   8 id ("" none)   9 hash   10 mid
 --          11 JSON prefix   12 JSON middle   13 JSON tail   14 recipients (sids, spaces; "!nick" one is unknown)
+--          15 seconds to remember the id ("" as long as the session)
 -- RETURNS  {1 new | 2 remembered, seq, {pending: "seq mid ts recipients\nmiddle\ntail"...} in rising seq}   or {0, code, until_ms, reason}
 local function pendings()
   local all = redis.call('HVALS', KEYS[6])
@@ -24,7 +25,10 @@ if known and known.too_old then return {0, 'bad_request', '', 'this id is below 
 local head, batch = log_head(KEYS[3], KEYS[4], ARGV[1], ARGV[2]), {lines = {}, mids = {}}
 local seq = log_add(head, batch, KEYS[4], ARGV[10], ARGV[11], ARGV[12], ARGV[13], now)
 log_close(head, batch, KEYS[3], KEYS[4], ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4]))
-if id then remember(KEYS[5], known, id, seq, ARGV[9], ARGV[10], tonumber(ARGV[5])) end
+if id then
+  remember(KEYS[5], known, id, seq, ARGV[9], ARGV[10], tonumber(ARGV[5]))
+  if ARGV[15] ~= '' then redis.call('EXPIRE', KEYS[5], ARGV[15]) end
+end
 if ARGV[14] ~= '' then
   redis.call('HSET', KEYS[6], ARGV[10], int(seq) .. ' ' .. ARGV[10] .. ' ' .. int(head.ts) .. ' ' .. ARGV[14] .. '\n' .. ARGV[12] .. '\n' .. ARGV[13])
 end

@@ -9,13 +9,8 @@ local head = log_head(meta, stream, channel, ARGV[2])
 
 local function refusal(sid, fence, gen)
   local a = redis.call('HMGET', access, 'i:' .. sid, fence, 'm:' .. sid, 'r:' .. sid, 'd:' .. sid)
-  if not a[1] then return {0, 'not_joined', '', ''} end
-  if not a[2] or tonumber(a[2]) > gen then return {0, a[2] and 'replaced' or 'not_joined', '', ''} end
-  for i = 3, 4 do
-    local ends, reason = sanction(a[i], now)
-    if ends then return {0, 'suspended', ends, reason} end
-  end
-  if a[5] then return {0, 'dead', '', a[5]} end
+  if a[1] and (not a[2] or tonumber(a[2]) > gen) then return {0, a[2] and 'replaced' or 'not_joined', '', ''} end
+  return silenced(a[1], a[3], a[4], a[5], now)
 end
 
 local function post(i)
@@ -31,8 +26,9 @@ local function post(i)
   if known and known.too_old then return {0, 'bad_request', '', 'this id is below all that are remembered'} end
   local seq = log_add(head, batch, stream, mid, ARGV[6], ARGV[i + 6], ARGV[i + 7], now)
   if ids then
-    remember(ids, known, id, seq, hash, sid == '' and mid or nil, window)
-    if sid == '' then redis.call('EXPIRE', ids, 86400) end
+    local keyed = string.find(ids, '^[^}]*}:sent:!')
+    remember(ids, known, id, seq, hash, keyed and mid or nil, window)
+    if keyed then redis.call('EXPIRE', ids, 86400) end
   end
   return {1, int(seq)}
 end
