@@ -85,7 +85,7 @@ class TcpWire:
             await self.writer.wait_closed()
 
     def abort(self) -> None:
-        self.writer.transport.abort()
+        _abort(self.writer.transport)
 
 
 class WebSocketWire:
@@ -126,9 +126,13 @@ class WebSocketWire:
         await self.connection.close()
 
     def abort(self) -> None:
-        # CPython 3.11: a transport that wrote its last bytes after `close` has no loop left to abort in
-        with contextlib.suppress(AttributeError):
-            self.connection.transport.abort()
+        _abort(self.connection.transport)
+
+
+def _abort(transport: asyncio.WriteTransport) -> None:
+    # CPython 3.11: one that wrote its last bytes after `close` has no loop left to abort in
+    with contextlib.suppress(AttributeError):
+        transport.abort()
 
 
 class JsonClient:
