@@ -12,7 +12,8 @@ COPY gateway gateway
 COPY worker worker
 COPY cli cli
 RUN /opt/causerie/bin/python -m pip install --no-cache-dir --disable-pip-version-check \
-    --no-deps --no-build-isolation .
+    --no-deps --no-build-isolation . && \
+    /opt/causerie/bin/python -m pip uninstall --yes --quiet setuptools pip
 
 FROM python:3.11-slim
 RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/causerie causerie
@@ -25,8 +26,5 @@ USER causerie
 WORKDIR /var/lib/causerie
 EXPOSE 8080 4040
 STOPSIGNAL SIGTERM
-# A gateway that drains is healthy; whether it gets traffic is the balancer's question, /readyz.
-HEALTHCHECK --interval=5s --timeout=3s --start-period=15s --retries=3 \
-    CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/healthz', timeout=2)"]
 ENTRYPOINT ["causerie"]
 CMD ["gateway"]

@@ -7,7 +7,9 @@ write what is queued, take leave of the sessions, close.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
+import resource
 import signal
 import sys
 
@@ -25,11 +27,19 @@ FLUSH_S = 4.0
 
 def run(settings: Settings) -> int:
     """Run a gateway until it is told to stop; its exit status."""
+    _allow_many_connections()
     if settings.processes > 1:
         from gateway import processes
 
         return processes.run(settings, _run_one)
     return _run_one(settings)
+
+
+def _allow_many_connections() -> None:
+    """Take as many open files as we may have; shells and containers often begin with 1024."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _run_one(settings: Settings) -> int:

@@ -1,10 +1,13 @@
 """The TCP port: what ends a connection, and what is still done for one that ends itself."""
 
 import asyncio
+import re
+import sys
+from pathlib import Path
 
 import pytest
 
-from tests.support import People
+from tests.support import People, Process, Store
 
 ENDLESS = b"x" * (1024 * 1024 + 1)
 
@@ -45,3 +48,15 @@ async def test_all_that_was_said_before_the_end_is_done_and_answered(people: Peo
     assert heard == [f"line {number}" for number in range(300)]
     assert [line for line in lines if line.startswith(f"[{room}] {nick}: ")][-1].endswith("line 299")
     assert any(line.startswith("* ") and listener.nick in line for line in lines[-3:]), lines[-5:]
+
+
+async def test_a_gateway_takes_all_the_open_files_that_it_may_have(store: Store) -> None:
+    """Shells begin with a low limit that may be raised: 1024 connections would be few."""
+    command = (
+        f"ulimit -Sn 300; exec {sys.executable} -m gateway --redis-url {store.url} --tcp-port auto --http-port auto"
+    )
+    with Process(["bash", "-c", command], name="gateway") as gateway:
+        await asyncio.to_thread(gateway.wait_for_line, lambda line: line.startswith("ready "), "a `ready` line")
+        limits = Path(f"/proc/{gateway.pid}/limits").read_text()
+        _, soft, hard = re.search(r"(Max open files) +(\S+) +(\S+)", limits).groups()  # type: ignore[union-attr]
+        assert soft == hard != "300"
