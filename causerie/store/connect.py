@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import socket
 import ssl
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -103,10 +104,19 @@ class Target:
             _, wire = await loop.create_unix_connection(factory, options["path"])
             return wire
         context = self._tls(options) if self.scheme == "rediss" else None
-        _, wire = await loop.create_connection(
-            factory, options.get("host", "127.0.0.1"), options.get("port", DEFAULT_PORT), ssl=context
-        )
-        return wire
+        host, port = options.get("host", "127.0.0.1"), options.get("port", DEFAULT_PORT)
+        failure: OSError | None = None
+        # Looked up here: a look-up inside `create_connection` that outlives the timeout reports its failure to nobody.
+        for *_, address in await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM):
+            try:
+                _, wire = await loop.create_connection(
+                    factory, *address[:2], ssl=context, server_hostname=host if context else None
+                )
+            except OSError as error:
+                failure = error
+            else:
+                return wire
+        raise failure or OSError(f"{host} has no address")
 
     @staticmethod
     def _tls(options: dict[str, Any]) -> ssl.SSLContext:

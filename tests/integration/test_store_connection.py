@@ -2,15 +2,17 @@
 
 import asyncio
 import contextlib
+import gc
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
 from causerie.errors import Unavailable
 from causerie.store.connect import Target
-from causerie.store.resp import Connection
+from causerie.store.resp import Connection, Wire
 from tests.support import Store, eventually
 from tests.support.processes import Process
 from tests.support.store import free_port, valkey_binary
@@ -89,3 +91,22 @@ async def test_a_sentinel_that_hangs_leaves_time_for_the_next(store: Store, tmp_
         await eventually(answers, "a connection past the sentinel that hangs")
         await connection.close()
     hanging.close()
+
+
+def test_a_look_up_that_outlives_the_timeout_is_reported_to_nobody() -> None:
+    """Else it comes as an error in the log, later, of a future that nobody knows."""
+    reported: list[object] = []
+
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(lambda _, context: reported.append(context))
+        target = Target("redis://nowhere.invalid", timeout=0)
+        with pytest.raises(TimeoutError):
+            await target.dial(lambda: Wire(lambda _: None, lambda _: None))
+        for _ in range(8):  # more than look-ups are done at one time: that one is over, too
+            with contextlib.suppress(OSError):
+                await loop.getaddrinfo("nowhere.invalid", 1)
+        gc.collect()
+
+    uvloop.run(scene())
+    assert reported == []
