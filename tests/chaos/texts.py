@@ -53,7 +53,8 @@ class Texts:
             case TextBack(anew=anew):
                 self._come(record.who, record.t, anew)
             case TextStart():
-                self._windows.setdefault((record.who, record.log), Window(record.who, record.log, record.t))
+                window = self._windows.setdefault((record.who, record.log), Window(record.who, record.log, record.t))
+                window.since = record.t
             case TextTold():
                 self._tell(record.who, record.log, record.t)
             case Line():

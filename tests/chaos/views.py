@@ -89,6 +89,14 @@ class Views:
             had = [(since, sid) for since, sid in had if since <= t] or had[:1]
         return had[-1][1] if had else ""
 
+    def successors(self, log: str) -> list[str]:
+        """The log; for an inbox also those of the sessions that its owner had later."""
+        for had in self.sessions.values():
+            inboxes = [f"@{sid}" for _, sid in had]
+            if log in inboxes:
+                return inboxes[inboxes.index(log) :]
+        return [log]
+
     def last(self, who: str, log: str) -> Stretch | None:
         """The stretch that is still going on."""
         some = self.stretches.get((who, log))
@@ -117,11 +125,11 @@ class Views:
 
     def _welcome(self, welcome: Welcome) -> None:
         who, t = welcome.who, welcome.t
+        asked = self._asked.pop(who, {})
         if welcome.session != self.session(who):
             if self.session(who):
-                self._forget(t, who)
+                self._tell(t, who, self.key(who, "@"))  # the rooms are the same, whoever one is now
             self.sessions.setdefault(who, []).append((t, welcome.session))
-        asked = self._asked.pop(who, {})
         for name, standing in welcome.rooms.items():
             log = self.key(who, name)
             current = self.last(who, log)
