@@ -20,7 +20,7 @@ stand legibly in them.
 | `{s:sid}:pos` | hash | `device NUL room` -> `epoch seq mid` | with the session |
 | `{s:sid}:log`, `:meta`, `:sent:device` | as above | the inbox | with the session |
 | `{s:sid}:pending` | hash | mid -> direct message not yet delivered everywhere | struck off |
-| `{s:sid}:from` | hash | sender sid -> `seq ts` of its last copy here | bounded; with the session |
+| `{s:sid}:from` | hash | sender sid -> `ts seq` of its last copy here, and when | bounded; with the session |
 | `{s:sid}:files` | zset | as of a room: files sent by or to the session directly | entry with the file; with the session |
 | `{s:sid}:uploads` | hash | digest of what was asked -> file, while its bytes come | entry struck off; with the session |
 | `{s:sid}:stored` | hash | `f:FILE` -> bytes it counts for, `total` | field with the file; with the session |

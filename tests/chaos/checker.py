@@ -78,6 +78,9 @@ class Judge:
         self.posts: dict[str, _Post] = {}
         self.verdict = Verdict()
         self._collect_posts()
+        begun = {body: post.tries[0].t for body, post in self.posts.items()}
+        self.texts = Texts(records, self.kept, self.views, begun)
+        self.told = [*self.views.told, *self.texts.told]
 
     def _collect_posts(self) -> None:
         for record in self.records:
@@ -108,11 +111,11 @@ class Judge:
         self._check_answers()
         self._check_stretches()
         self._check_order()
-        texts = Texts(self.records, self.kept, views, {body: post.tries[0].t for body, post in self.posts.items()})
+        texts = self.texts
         verdict.lost += texts.lost
         verdict.duplicated += texts.duplicated
         verdict.reordered += texts.reordered
-        self._check_alarms([*views.told, *texts.told])
+        self._check_alarms()
         verdict.wrong_deaths += undeserved(self.records, self.faults)
         return verdict
 
@@ -165,18 +168,19 @@ class Judge:
         return list(dict.fromkeys(f"@{self.views.session(name, t)}" for name in names))
 
     def _told_of_loss(self, post: _Post, log: str, acked: float) -> bool:
-        """Whether a fault excuses the loss, and the sender was told after the ack.
+        """Whether a fault excuses the loss, and who must be was told of it.
 
-        The ack may come long after the loss: it waited in a program that slept, or in a network that was silent.
+        That is the sender, after the ack; for an inbox its owner, once the message was under way. The ack may come long
+        after the loss: it waited in a program that slept, or in a network that was silent.
         """
+        begun = post.tries[0].t
         excused = any(
-            fault.covers(log) and fault.loses is not None and fault.loses <= acked and post.tries[0].t <= fault.until
+            fault.covers(log) and fault.loses is not None and fault.loses <= acked and begun <= fault.until
             for fault in self.faults
         )
-        concerned = f"@{self.views.session(post.who, acked)}" if post.lane == "@" else log
-        return excused and any(
-            told.who == post.who and told.log in {log, concerned} and told.t >= acked for told in self.views.told
-        )
+        if log.startswith("@"):
+            return excused and any(told.log == log and told.t >= begun for told in self.told)
+        return excused and any(told.who == post.who and told.log == log and told.t >= acked for told in self.told)
 
     def _check_number(self, post: _Post, last: Answer) -> None:
         log = self._logs_of(post, last.t)[0]
@@ -251,10 +255,10 @@ class Judge:
 
     # -- alarms ----------------------------------------------------------------------------------------------------
 
-    def _check_alarms(self, told: Iterable[tuple[float, str, str]]) -> None:
+    def _check_alarms(self) -> None:
         """Each device is told at most once of what one fault undid, unless the news were still spreading."""
         before: dict[tuple[str, str], float] = {}
-        for t, who, log in sorted(told):
+        for t, who, log in sorted(self.told):
             self.verdict.told += 1
             last = before.get((who, log), -1.0)
             if not any(

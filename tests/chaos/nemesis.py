@@ -319,7 +319,8 @@ async def _lose_key(rig: Rig, rng: random.Random, kind: str, *, loses: bool) -> 
     async with rig.redis() as client:
         try:
             keys = sorted([key async for key in client.scan_iter(match=f"*:{kind}", count=1000)])
-            key = rng.choice([key for key in keys if rng.choice(("{#", "{s:")) in key])
+            owner = rng.choice(("{#", "{s:"))
+            key = rng.choice([key for key in keys if owner in key])
             log = key.partition("{")[2].partition("}")[0]
             log = f"@{log[2:]}" if log.startswith("s:") else log
             start = 0.0 if loses else None

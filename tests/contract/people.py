@@ -48,3 +48,10 @@ async def bodies(store: Store, log: str) -> list[str]:
 
 async def states(store: Store, room: str) -> dict[str, str]:
     return {member.nick: member.state for member in await store.rooms.members(room)}
+
+
+async def wait_for_the_next_millisecond(store: Store) -> None:
+    """Return when the store's clock has moved on."""
+    now = await store.sessions.now_ms()
+    while await store.sessions.now_ms() == now:
+        pass

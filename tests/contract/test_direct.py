@@ -6,7 +6,7 @@ import pytest
 
 from causerie.errors import Unavailable
 from causerie.store import Store
-from tests.contract.people import bodies, code, person, tell
+from tests.contract.people import bodies, code, person, tell, wait_for_the_next_millisecond
 
 
 async def test_a_copy_in_every_inbox_under_one_mid(store: Store) -> None:
@@ -61,3 +61,23 @@ async def test_a_message_cut_off_half_way_is_finished_once(store: Store, finishe
     assert (await tell(store, alice, ["bob"], 1, "one")).duplicate
     await store.direct.finish(alice.sid)
     assert await bodies(store, f"@{bob.sid}") == ["one"] + (["two"] if finisher == "next" else [])
+
+
+async def test_an_inbox_that_was_lost_does_not_swallow_what_is_sent_from_it(store: Store) -> None:
+    """Its numbering begins anew; the recipients have seen higher numbers."""
+    alice, bob = await person(store, "alice"), await person(store, "bob")
+    for body in ("one", "two"):
+        await tell(store, alice, ["bob"], None, body)
+    base = store.keys.session(alice.sid)
+    await store.executor.execute("DEL", f"{base}:meta", f"{base}:log")
+    await wait_for_the_next_millisecond(store)
+    await tell(store, alice, ["bob"], None, "three")
+    assert await bodies(store, f"@{bob.sid}") == ["one", "two", "three"]
+
+
+async def test_an_inbox_that_was_lost_does_not_double_what_others_have(store: Store) -> None:
+    alice, bob = await person(store, "alice"), await person(store, "bob")
+    await tell(store, alice, ["bob"], 1, "one")
+    await store.executor.execute("DEL", f"{store.keys.session(alice.sid)}:log")
+    assert (await tell(store, alice, ["bob"], 1, "one")).duplicate
+    assert await bodies(store, f"@{bob.sid}") == ["one"]

@@ -1,6 +1,7 @@
 """Laws of the numbered logs (`causerie/store/logs.py`), promises 1 to 4 of the contract."""
 
 import json
+from collections.abc import Awaitable, Callable
 
 import pytest
 
@@ -67,6 +68,28 @@ async def test_older_generation_is_fenced_off(store: Store) -> None:
     assert code(await tell(store, alice, ["alice"])) == "replaced"
     assert code(await say(store, new, "#lobby")) == ""
     assert code(await say(store, phone, "#lobby")) == ""
+
+
+@pytest.mark.parametrize("keys", [("log",), ("meta", "log")], ids="+".join)
+async def test_a_remembered_id_of_what_was_lost_posts_again(store: Store, keys: tuple[str, ...]) -> None:
+    """An ack says that a message is kept: no memory of an id may outlive it."""
+    alice = await person(store, "alice")
+    await store.logs.append("#lobby", [post(alice, id_) for id_ in (1, 2, 3)])
+    await store.executor.execute("DEL", *[f"{store.keys.of('#lobby')}:{key}" for key in keys])
+    again = await say(store, alice, "#lobby", 2)
+    assert not again.duplicate
+    repeated = await say(store, alice, "#lobby", 2)
+    assert (repeated.seq, repeated.duplicate) == (again.seq, True)
+    assert await bodies(store, "#lobby") == ["hi"]
+
+
+async def test_a_remembered_id_of_what_was_trimmed_stays_remembered(
+    open_store: Callable[..., Awaitable[Store]],
+) -> None:
+    store = await open_store(history_limit=2)
+    alice = await person(store, "alice")
+    await store.logs.append("#lobby", [post(alice, id_) for id_ in (1, 2, 3)])
+    assert (await say(store, alice, "#lobby", 1)).duplicate
 
 
 @pytest.mark.parametrize("lost", ["log", "meta"])

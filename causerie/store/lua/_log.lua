@@ -1,6 +1,7 @@
 -- _log: what every script that touches a numbered log begins with (a room's, or the inbox of a session).
 -- A log is a stream whose entry ids are `<seq>-0` and a meta hash (epoch seq mid ts bytes). Where the two disagree,
--- something was lost (FLUSHALL, a deleted key, a failover by hand): the numbering goes on above both, under a new epoch.
+-- something was lost (FLUSHALL, a deleted key, a failover by hand): the numbering goes on above both, under a new epoch,
+-- and `lost` in the meta says up to which seq messages may be missing for another reason than trimming.
 
 local function now_ms()
   local t = redis.call('TIME')
@@ -40,6 +41,7 @@ local function log_head(meta, stream, channel, candidate)
     local id = int(seq) .. '-0'
     redis.call('XADD', stream, id, 'm', '', 'j', '')
     redis.call('XDEL', stream, id)
+    redis.call('HSET', meta, 'lost', int(seq))
     h.mid = ''
   end
   if length > 0 then h.bytes = stream_bytes(stream) end
@@ -100,7 +102,7 @@ local function recall(ids, id, window)
   local lines = known_ids(ids, window)
   for i = #lines, 1, -1 do
     local known, seq, hash, mid = string.match(lines[i], '^(%d+):(%d+):([^:]*):?(.*)$')
-    if known == id then return {seq = seq, hash = hash, mid = mid} end
+    if known == id then return {seq = seq, hash = hash, mid = mid, lines = lines, at = i} end
     if tonumber(known) < tonumber(id) then
       table.insert(lines, i + 1, '')
       return {lines = lines, at = i + 1}
@@ -109,6 +111,13 @@ local function recall(ids, id, window)
   if #lines >= window then return {too_old = true} end
   table.insert(lines, 1, '')
   return {lines = lines, at = 1}
+end
+
+-- Whether the message of a remembered id is gone because the log lost it: an ack for it would be false.
+local function lost(meta, stream, recalled)
+  local m, seq = redis.call('HMGET', meta, 'seq', 'lost'), tonumber(recalled.seq)
+  if seq > tonumber(m[2] or '0') and seq <= tonumber(m[1] or '0') then return false end
+  return #redis.call('XRANGE', stream, recalled.seq .. '-0', recalled.seq .. '-0') == 0
 end
 
 -- Remember an id of which `recalled` is known.

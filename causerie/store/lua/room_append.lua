@@ -17,7 +17,7 @@ local function post(i)
   local sid, fence, gen, id, hash, mid = ARGV[i], ARGV[i + 1], tonumber(ARGV[i + 2]), ARGV[i + 3], ARGV[i + 4], ARGV[i + 5]
   local ids = id ~= '' and KEYS[tonumber(ARGV[i + 8])]
   local known = ids and recall(ids, id, window)
-  if known and known.seq then
+  if known and known.seq and not lost(meta, stream, known) then
     if known.hash ~= hash then return {0, 'bad_request', '', 'this id was used for another message'} end
     return {2, known.seq, known.mid}
   end
