@@ -6,6 +6,9 @@ BIN := $(VENV)/bin
 RUN_STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 
+# Tests mostly wait for real processes: four at once suit two cores.
+TESTERS ?= 4
+
 .PHONY: run test fuzz check bench format lock clean
 
 ## Run the chat on this machine: `make run ARGS="--tcp-port 5050"`
@@ -14,7 +17,7 @@ run: $(RUN_STAMP)
 
 ## Run all tests: `make test ARGS="-k units"`
 test: $(DEV_STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(TESTERS) --dist worksteal $(ARGS)
 
 ## Throw noise and bitten sessions at the codecs and a real gateway: `make fuzz DURATION=10m`
 fuzz: $(DEV_STAMP)
