@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final
 
+import msgspec
+
 from causerie.wire import jsonmsg, line
 from causerie.wire.websocket import Opcode, frame, text_frames
 
@@ -95,11 +97,19 @@ class Batch:
         parts: list[bytes] = []
         end = 0
         for raw in self.lines.split(b"\n")[:-1]:
-            part = line.message(jsonmsg.decode_message(raw)).encode()
+            part = _lines_of(raw)
             end += len(part)
             parts.append(part)
             self._ends.append(end)
         self._text = b"".join(parts)
+
+
+def _lines_of(raw: bytes) -> bytes:
+    """One kept message in the text dialect."""
+    try:
+        return line.message(jsonmsg.decode_message(raw)).encode()
+    except msgspec.MsgspecError:  # kept by a version of another mind
+        return line.notice(["there is a message that cannot be shown here"]).encode()
 
 
 class Notice:

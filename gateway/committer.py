@@ -131,7 +131,7 @@ class Committer:
                 raise
         else:
             for waiting, outcome in zip(batch, outcomes, strict=True):
-                waiting.connection.settled(waiting.re, room, outcome)
+                self._settle(waiting, room, outcome)
         finally:
             self._back(room, queue)
 
@@ -174,7 +174,15 @@ class Committer:
             except BaseException:
                 self._fail(names.INBOX, queue, [waiting])
                 raise
-            waiting.connection.settled(waiting.re, names.INBOX, outcome)
+            self._settle(waiting, names.INBOX, outcome)
+
+    @staticmethod
+    def _settle(waiting: Waiting, target: str, outcome: Outcome) -> None:
+        try:
+            waiting.connection.settled(waiting.re, target, outcome)
+        except Exception:  # the others of the batch have to be told too
+            log.exception("an answer failed")
+            waiting.connection.abort()
 
     def _fail(self, target: str, queue: deque[Waiting], batch: list[Waiting]) -> None:
         """Answer `unavailable` to a batch and to all that the same devices have queued behind it."""
@@ -187,4 +195,4 @@ class Committer:
         for connection in {waiting.connection for waiting in failed}:
             connection.poison(target)
         for waiting in failed:
-            waiting.connection.settled(waiting.re, target, Outcome(0, False, Unavailable()))
+            self._settle(waiting, target, Outcome(0, False, Unavailable()))

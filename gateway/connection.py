@@ -234,6 +234,10 @@ class Connection(asyncio.Protocol):
             self.put(wrapped(jsonmsg.encode(jsonmsg.bye(goodbye)), self.dialect))
         self.end(goodbye)
 
+    def fail(self) -> None:
+        """Something is wrong here; it may come back, here or elsewhere."""
+        self.goodbye(Goodbye("unavailable", "something went wrong here", retry_after=self.node.jitter()))
+
     def give_up(self) -> None:
         """It takes in too little; it may come back for the rest."""
         if not self.closing:
@@ -293,6 +297,9 @@ class Connection(asyncio.Protocol):
     def attach(self, starts: list[tuple[Channel, int]]) -> None:
         """Begin to receive these logs, each from above a seq."""
         if self.closing:
+            return
+        if not all(self.node.relay.holds(channel) for channel, _ in starts):
+            self.fail()  # it took so long to come here that a channel was closed meanwhile
             return
         replay = self.replay = self.replay or Replay(self, self.node)
         for channel, after in starts:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from typing import TYPE_CHECKING, Final
 
 from causerie.errors import Unavailable
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from gateway.node import Node
 
 POLL_S: Final = 0.5
+
+log = logging.getLogger(__name__)
 
 
 class ControlLoop:
@@ -61,6 +64,8 @@ class ControlLoop:
                 await control.register(self._node.id, self._applied)
             except Unavailable:
                 pass
+            except Exception:  # whatever it is, bans and orders to stop have to come through afterwards
+                log.exception("following the notes to all gateways failed")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
                     await self._nudged.wait()

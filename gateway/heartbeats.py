@@ -96,7 +96,12 @@ class Wheel:
             self._pings += 1
             for client in slot:
                 client.slot = -1
-                delay = self._visit(client, now)
+                try:
+                    delay = self._visit(client, now)
+                except Exception:  # the wheel turns for everybody else too
+                    log.exception("a visit failed")
+                    client.abort()
+                    delay = self._interval
                 if not client.gone:
                     self._put(client, delay)
         self._timer = self._node.loop.call_at(self._next, self._turn)

@@ -143,6 +143,8 @@ async def _enter(client: Client, wish: _Wish) -> None:
 
 async def _attach(client: Client, wish: _Wish) -> tuple[Attached, dict[str, Position]]:
     """The session with its rooms and where they and the inbox (`@`) stand."""
+    if client.gone:
+        raise Unavailable  # nobody would hear of it, and nobody would take leave of it
     sessions = client.node.store.sessions
     sid = await sessions.find(digest(wish.cookie)) if wish.given else None
     if sid is None:
@@ -161,6 +163,8 @@ async def _create(client: Client, wish: _Wish) -> Attached:
         raise Violation("a cookie is 22 to 128 characters of base64url, at least 128 random bits")
     nick, sid = names.nick(wish.nick), new_sid()
     inbox = await node.relay.listen("@" + sid)
+    if client.gone:
+        raise Unavailable
     _listen_as(client, inbox)
     attached = await node.store.sessions.create(
         nick, digest(wish.cookie), wish.device, node.id, client.address, sid=sid
@@ -188,9 +192,9 @@ async def _join_lobby(client: Client, attached: Attached) -> dict[str, Position]
 async def _resume(client: Client, wish: _Wish, sid: str) -> tuple[Attached, dict[str, Position]]:
     node = client.node
     inbox = await node.relay.listen("@" + sid)
-    _listen_as(client, inbox)
     if client.gone:  # it gave up; its next connection may be in already and must not be replaced
         raise Unavailable
+    _listen_as(client, inbox)
     attached = await node.store.sessions.attach(sid, wish.device, node.id, client.address)
     node.relay.stand(inbox, attached.inbox)
     await asyncio.gather(*[node.relay.open(room) for room in attached.rooms])

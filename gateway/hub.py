@@ -8,6 +8,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Final
 
 from causerie.metrics import Metrics
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 GATHER_S: Final = 0.001
 """Under load, the least time between two rounds of writing, and how long one waits for answers of the store."""
+
+log = logging.getLogger(__name__)
 
 
 class Hub:
@@ -120,12 +123,22 @@ class Hub:
         self._writing = None
         dirty, self._dirty = self._dirty, []
         for channel in dirty:
-            self.spread(channel)
+            try:
+                self.spread(channel)
+            except Exception:  # one room that cannot be shown is no reason to leave the others without news
+                log.exception("news of %s cannot be given", channel.log)
+                self._let_go(channel)
         waiting, self._waiting = self._waiting, []
         for connection in waiting:
             connection.write_out()
         self.metrics.writes += len(waiting)
         self._last = self._loop.time()
+
+    @staticmethod
+    def _let_go(channel: Channel) -> None:
+        """Nobody knows who missed what, so all come back."""
+        for member in tuple(channel.members):
+            member.fail()
 
     # -- presence --------------------------------------------------------------------------------------------------
 

@@ -116,7 +116,7 @@ class Client(Connection):
                 self._waiting = taken
                 break
         self._regulate()
-        if self.ended and self.idle:
+        if self.ended and self.idle and not self.paused:
             self.end()
 
     def _pump_soon(self) -> None:
@@ -126,7 +126,11 @@ class Client(Connection):
 
     def _pump_again(self) -> None:
         self._pumping = False
-        self.pump()
+        try:
+            self.pump()
+        except Exception:  # nothing else would ever pump again
+            log.exception("a request failed")
+            self.fail()
 
     @property
     def idle(self) -> bool:
@@ -242,7 +246,7 @@ class Client(Connection):
         self._job = None
         if not job.cancelled() and (error := job.exception()):
             log.error("a request failed", exc_info=error)
-            self.goodbye(Goodbye("unavailable", "something went wrong here", retry_after=self.node.jitter()))
+            self.fail()
         self.pump()
 
     # -- sends -----------------------------------------------------------------------------------------------------

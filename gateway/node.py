@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
+import math
 import random
 from collections.abc import Coroutine
 from typing import Any, Final
@@ -65,9 +67,11 @@ class Node:
         self.control = ControlLoop(self)
         self.hellos = asyncio.Semaphore(HELLOS_AT_ONCE)
         self.stopping = asyncio.Event()
-        self.stop_reason = "the gateway stops"
-        self.grace = 0.0
-        """Seconds to wait before the stop."""
+        """Nobody new is taken any more."""
+        self.leaving = asyncio.Event()
+        """It is time to say goodbye."""
+        self.stop_reason = ""
+        self._leave_at = math.inf
         self._reached = False
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -135,15 +139,23 @@ class Node:
             self.wheel.renew_everybody()
 
     async def _care(self) -> None:
-        while not self.stopping.is_set():
-            await asyncio.sleep(CARE_S)
-            self.relay.close_empty()
-            self.relay.compare_some(COMPARED_A_ROUND)
-            self.limits.forget_full()
+        while not self.leaving.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(CARE_S):
+                    await self.leaving.wait()
+            try:
+                self.relay.close_empty()
+                self.relay.compare_some(COMPARED_A_ROUND)
+                self.limits.forget_full()
+            except Exception:  # the next round is as good
+                log.exception("a round of care failed")
 
     def stop(self, reason: str = "the gateway stops", grace: float = 0.0) -> None:
-        """Begin to stop."""
-        self.stop_reason, self.grace = reason, grace
+        """Take nobody new, and leave `grace` seconds from now; asked again, the earlier time holds."""
+        at = self.loop.time() + grace
+        if at < self._leave_at:
+            self.stop_reason, self._leave_at = reason, at
+            self.loop.call_at(at, self.leaving.set)
         self.stopping.set()
 
     def drop_banned(self) -> None:

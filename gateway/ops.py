@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from causerie import names
 from causerie.commands import COMMANDS, Actor, Call, Reply, Say
-from causerie.errors import Goodbye, Refused, Violation
+from causerie.errors import Goodbye, Refused, Unavailable, Violation
 from causerie.model import Position, Session
 from causerie.wire import jsonmsg, line
 from gateway.batch import Dialect
@@ -15,6 +16,9 @@ from gateway.channel import Channel, Room
 
 if TYPE_CHECKING:
     from gateway.intake import Client, Request
+
+
+RETRY_S: Final = 0.3
 
 
 def recipients(to: str | list[str]) -> list[str]:
@@ -38,12 +42,19 @@ def _person(target: str) -> str:
         raise Refused("no_such_nick", f"nobody is called {names.printable(target[1:])[:40]}") from None
 
 
+def target_of(said: Say) -> str:
+    """What a message is sent to, as answers name it: all direct messages of a device are one target."""
+    return said.to[0] if said.to[0].startswith("#") else names.INBOX
+
+
 async def hear(client: Client, re: int | None, request: Request) -> None:
     """Do the first request of a new session: that something was received is in the store before the answer."""
     session = _session(client)
     try:
         await client.node.store.sessions.heard(session.origin)
     except Refused as refused:
+        if isinstance(request, Say) and isinstance(refused, Unavailable):
+            client.poison(target_of(request))
         if re is not None or not isinstance(request, jsonmsg.Pong):
             client.refuse(refused, re)
         return
@@ -75,6 +86,8 @@ async def do(client: Client, re: int | None, request: Request) -> None:
             room, seen = channel, channel.notices_seen
         reply = await _reply(client, re, request)
     except Refused as refused:
+        if isinstance(refused, Unavailable) and isinstance(request, Call) and COMMANDS[request.name].cost:
+            client.poison(client.current)
         client.refuse(refused, re)
     except Goodbye as goodbye:
         client.refuse(Refused("unavailable", goodbye.text), re)
@@ -128,6 +141,7 @@ async def _finish(client: Client, re: int | None, reply: Reply, room: Room | Non
         client.answer(jsonmsg.Result(reply.text, reply.data, re=jsonmsg.numbered(re)))
     if start is not None:
         client.attach([start])
+        client.node.spawn(_make_sure(client, start[0].log))
         if room is not None:
             _tell_missed(client, room, room.notices_seen - seen)
     if reply.left is not None and (channel := client.channel(reply.left)) is not None:
@@ -183,6 +197,21 @@ async def enter(client: Client, room: str, head: Position) -> None:
         return
     client.tell(jsonmsg.Presence(room, session.nick, "online"))
     client.attach([start])
+    await _make_sure(client, room)
+
+
+async def _make_sure(client: Client, room: str) -> None:
+    """Put a connection out of a room that the session left, or was put out of, while it was on its way in.
+
+    The note that said so found nothing to do here then.
+    """
+    while not client.closing:
+        try:
+            if not await client.node.store.sessions.is_in(client.sid, room):
+                leave(client, room)
+            return
+        except Unavailable:
+            await asyncio.sleep(RETRY_S)
 
 
 def leave(client: Client, room: str) -> None:

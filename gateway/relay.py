@@ -31,6 +31,7 @@ LINGER_S: Final = 10.0
 """How long a log nobody needs stays subscribed."""
 COMPARED_AT_ONCE: Final = 256
 RETRY_S: Final = 0.3
+BUG_S: Final = 5.0
 FEED_HEADSTART_S: Final = 0.02
 """What is on its way on the feed gets this long before the log is read."""
 
@@ -58,6 +59,9 @@ class Relay:
         self._empty: dict[Channel, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._compare_next = 0
+        self._comparing_some = False
+        self._comparing_all: asyncio.Task[None] | None = None
+        self._all_due = False
         self._bounds = Kept.within(store.logs.limit, store.logs.max_bytes)
 
     # -- opening and closing ---------------------------------------------------------------------------------------
@@ -67,8 +71,13 @@ class Relay:
         found = self._hub.channels.get(log_key)
         if found is None:
             found = self._hub.channels[log_key] = channel_of(log_key, self._bounds)
+        if found.idle:  # whoever asks for it gets some time to join
             self._empty[found] = self._loop.time()
         return found
+
+    def holds(self, channel: Channel) -> bool:
+        """Whether the channel is still the one of its log, and is fed."""
+        return self._hub.channels.get(channel.log) is channel
 
     async def open(self, log_key: str) -> Channel:
         """The channel of a log, subscribed and standing at the log's head. Raises `Unavailable`."""
@@ -255,6 +264,10 @@ class Relay:
             except Unavailable:
                 await asyncio.sleep(RETRY_S)
                 continue
+            except Exception:  # a channel left like this would be silent for ever
+                log.exception("mending %s failed", channel.log)
+                await asyncio.sleep(BUG_S)
+                continue
             if done:  # what came before the last read began is in it
                 del mending.held[:covered]
         self._release(channel)
@@ -347,28 +360,46 @@ class Relay:
 
     def on_back(self) -> None:
         """The feed was away: whatever was published meanwhile is missing."""
-        self._spawn(self.compare(list(self._hub.channels.values())))
+        self._all_due = True
+        if self._comparing_all is None:
+            self._comparing_all = self._spawn(self._compare_all())
 
-    async def compare(self, channels: Iterable[Channel]) -> None:
-        """Compare channels with the store, and mend those that differ."""
+    async def _compare_all(self) -> None:
+        try:
+            while self._all_due:
+                self._all_due = False
+                if not await self.compare(list(self._hub.channels.values())):
+                    self._all_due = True
+                    await asyncio.sleep(RETRY_S)
+        finally:
+            self._comparing_all = None
+
+    async def compare(self, channels: Iterable[Channel]) -> bool:
+        """Compare channels with the store, and mend those that differ; False if the store cannot be reached."""
         waiting = [channel for channel in channels if channel.is_open]
         for i in range(0, len(waiting), COMPARED_AT_ONCE):
             some = waiting[i : i + COMPARED_AT_ONCE]
             try:
                 heads = await self._store.logs.heads([channel.log for channel in some])
             except Unavailable:
-                await asyncio.sleep(RETRY_S)
-                self.on_back()
-                return
+                return False
             for channel, head in zip(some, heads, strict=True):
                 if channel.is_open and head != channel.head:
                     self.mend(channel)
+        return True
 
     def compare_some(self, count: int) -> None:
-        """Compare the next few channels, going round all of them."""
+        """Compare the next few channels, going round all of them, unless that still goes on."""
         channels = list(self._hub.channels.values())
-        if not channels:
+        if not channels or self._comparing_some:
             return
         start = self._compare_next % len(channels)
         self._compare_next = start + count
-        self._spawn(self.compare(channels[start : start + count]))
+        self._comparing_some = True
+        self._spawn(self._compare_some(channels[start : start + count]))
+
+    async def _compare_some(self, channels: list[Channel]) -> None:
+        try:
+            await self.compare(channels)
+        finally:
+            self._comparing_some = False

@@ -7,6 +7,7 @@ takes them. It joins the flow when its place is the channel's head, with no awai
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from causerie.errors import Unavailable
@@ -26,6 +27,8 @@ BURST: Final = 64 * 1024
 BUFFERED: Final = 128 * 1024
 """Bytes that may wait in the transport of a client that is behind."""
 RETRY_S: Final = 0.3
+
+log = logging.getLogger(__name__)
 
 
 class Plan(NamedTuple):
@@ -96,7 +99,7 @@ class Replay:
 
     def go(self) -> None:
         """Serve what is in memory now, and the rest in a task."""
-        if self._task is None and not self._step():
+        if self._task is None and not self._step() and self._task is None:  # writing may have paused, and begun it
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     def resume(self) -> None:
@@ -112,6 +115,15 @@ class Replay:
         self.resume()
 
     async def _run(self) -> None:
+        try:
+            await self._catch_up()
+        except Exception:  # nobody else would ever serve it
+            log.exception("bringing a client to the head failed")
+            self.connection.fail()
+        self._task = None
+        self.connection.caught_up()
+
+    async def _catch_up(self) -> None:
         connection = self.connection
         while not self._step():
             if connection.paused:
@@ -123,8 +135,6 @@ class Replay:
                 await self._fetch(channel, after)
             except Unavailable:
                 await asyncio.sleep(RETRY_S)
-        self._task = None
-        connection.caught_up()
 
     async def _fetch(self, channel: Channel, after: int) -> None:
         """Serve a piece that is not in memory, or wait for the channel to come as far as the place."""

@@ -63,8 +63,7 @@ async def _serve(settings: Settings) -> int:
     try:
         if await _until_reached(node):
             _say_ready(node, listeners)
-            await node.stopping.wait()
-            await asyncio.sleep(node.grace)
+            await node.leaving.wait()
     except FormatTooNew as error:
         print(f"causerie gateway: {error}", file=sys.stderr)
         await listeners.close()

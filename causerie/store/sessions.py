@@ -472,6 +472,10 @@ class Sessions(Directory):
             )
         return Joined(room, head, bool(taken[4]), bool(taken[5]))
 
+    async def is_in(self, sid: str, room: str) -> bool:
+        """Whether a room is on the session's list: what decides, also while a join or a part is half done."""
+        return bool(await self._executor.execute("HEXISTS", self._k(sid, "rooms")[0], room))
+
     async def part(self, sid: str, room: str, *, origin: Origin | None = None, reason: str = "") -> bool:
         """Out of a room, by oneself (`origin`) or by others; False when not in it. Raises `Goodbye`
         (`replaced`).
