@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 import pytest
 
 from tests.support import Chat, People, Store
+from tests.support.timing import eventually
 
 
 @pytest.fixture(scope="module")
@@ -147,6 +148,25 @@ async def test_shutdown_stops_every_gateway(store: Store, how: str) -> None:
             assert again.session == alice.session
             await again.say("#lobby", "one started later runs on")
             assert later.alive
+
+
+async def test_a_signal_does_not_wait_for_an_announced_end(store: Store) -> None:
+    """“SIGINT or SIGTERM stops one”, also one that was to stop in an hour."""
+    with Chat(store, gateways=1) as chat:
+        async with People(chat) as people:
+            alice = await people.enter("alice")
+            await people.rest(0).post("/shutdown", {"grace": "1h"})
+            newcomer = await people.connect()
+
+            async def draining() -> bool:
+                return bool((await people.rest(0).http.get("/readyz")).status_code == 503)
+
+            await eventually(draining, "the announced end")
+            await newcomer.refused("unavailable", "hello", nick=people.nick())
+            await alice.say("#lobby", "still here")
+            chat.gateways[0].terminate()
+            await alice.ended("shutdown")
+            assert await chat.gateways[0].exit_code() == 0
 
 
 async def test_shutdown_reaches_a_gateway_that_slept(store: Store) -> None:

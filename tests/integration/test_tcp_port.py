@@ -1,6 +1,7 @@
 """The TCP port: what ends a connection, and what is still done for one that ends itself."""
 
 import asyncio
+import json
 import re
 import sys
 from pathlib import Path
@@ -60,3 +61,21 @@ async def test_a_gateway_takes_all_the_open_files_that_it_may_have(store: Store)
         limits = Path(f"/proc/{gateway.pid}/limits").read_text()
         _, soft, hard = re.search(r"(Max open files) +(\S+) +(\S+)", limits).groups()  # type: ignore[union-attr]
         assert soft == hard != "300"
+
+
+async def test_answers_that_wait_for_a_reader_come_after_the_end_too(people: People) -> None:
+    """More is asked than fits the outbox before the half is ended; it is answered as the other half is read."""
+    room = people.room()
+    talker = await people.enter("talker", room=room)
+    for number in range(25):
+        await talker.say(room, f"{number:04}" + "x" * 4000)
+    reader, writer = await asyncio.open_connection(*people.chat.gateways[0].tcp, limit=4096)
+    ops = [{"op": "hello", "id": 1, "nick": people.nick("asker")}, {"op": "join", "id": 2, "room": room}]
+    ops += [{"op": "history", "id": number, "of": room} for number in range(3, 103)]
+    writer.write("".join(json.dumps(op) + "\n" for op in ops).encode())
+    writer.write_eof()
+    await asyncio.sleep(0.3)  # the gateway meets the end while its outbox is full, 10 MB being far too much for it
+    lines = (await asyncio.wait_for(reader.read(), 15)).splitlines()
+    writer.close()
+    answered = [event["re"] for event in map(json.loads, lines) if "re" in event]
+    assert answered == [op["id"] for op in ops]
