@@ -185,9 +185,7 @@ async def test_gone_before_the_hello_is_done(inside: Inside, monkeypatch: pytest
     (connection,) = inside.node.wheel.everybody()
     await eventually(_async(lambda: not connection.idle), "the hello")
     assert isinstance(client.wire, TcpWire)
-    client.wire.writer.get_extra_info("socket").setsockopt(
-        socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
-    )
+    client.wire.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     client.abort()
     await eventually(_async(lambda: connection.gone), "the end of the connection")
     lost.set()
