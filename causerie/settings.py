@@ -182,6 +182,8 @@ class Settings(BaseSettings):
     def _check_together(self) -> "Settings":
         if self.heartbeat_ttl <= self.heartbeat_interval:
             raise ValueError("--heartbeat-ttl must be longer than --heartbeat-interval")
+        if self.min_replicas and self.redis_url.startswith("redis+cluster:"):
+            raise ValueError("--min-replicas: a Cluster cannot be waited for; use Sentinel")
         ports = [port for port in (self.http_port, self.tcp_port, self.irc_port) if port not in (0, "auto")]
         if len(ports) != len(set(ports)):
             raise ValueError("--http-port, --tcp-port and --irc-port must differ")

@@ -19,6 +19,7 @@ from causerie.store.feed import Feed
 from causerie.store.files import Files
 from causerie.store.keys import FORMAT, Keys
 from causerie.store.logs import Logs
+from causerie.store.replicas import Replicated
 from causerie.store.resp import Connection, Wire
 from causerie.store.rooms import Rooms
 from causerie.store.sanctions import Sanctions
@@ -29,11 +30,16 @@ from causerie.store.sessions import Sessions
 class Store:
     """Everything that lasts, under one namespace."""
 
-    def __init__(self, executor: Any, target: Target | None, settings: Settings) -> None:
-        self.executor, self._target = executor, target
+    def __init__(
+        self, executor: Any, target: Target | None, settings: Settings, commits: Replicated | None = None
+    ) -> None:
+        self.executor, self._target, self._commits = executor, target, commits
         self.keys = Keys(settings.namespace)
         self.scripts = Scripts(executor)
-        self.logs = Logs(self.scripts, executor, self.keys, limit=settings.history_limit, max_bytes=settings.room_bytes)
+        posting = Scripts(commits) if commits is not None else self.scripts
+        self.logs = Logs(
+            self.scripts, posting, executor, self.keys, limit=settings.history_limit, max_bytes=settings.room_bytes
+        )
         self.sessions = Sessions(
             self.scripts, executor, self.keys, self.logs,
             ttl=settings.heartbeat_ttl, session_ttl=settings.session_ttl,
@@ -43,7 +49,7 @@ class Store:
         self.control = Control(executor, self.keys)
         self.sanctions = Sanctions(self.scripts, executor, self.keys, self.sessions, self.control)
         self.files = Files(self.scripts, executor, self.keys)
-        self.direct = Direct(self.scripts, executor, self.keys, self.logs, self.sessions)
+        self.direct = Direct(posting, executor, self.keys, self.logs, self.sessions)
 
     @classmethod
     async def open(cls, settings: Settings) -> Store:
@@ -53,7 +59,13 @@ class Store:
         `check_format` comes first.
         """
         target = Target(str(settings.redis_url))
-        return cls(await connect(target), target, settings)
+        executor = await connect(target)
+        commits = None
+        if settings.min_replicas and isinstance(executor, Connection):
+            own = await connect(target)
+            assert isinstance(own, Connection)
+            commits = Replicated(own, settings.min_replicas)
+        return cls(executor, target, settings, commits)
 
     async def check_format(self) -> None:
         """Mark an empty store as ours, refuse a newer one. Raises `FormatTooNew`, `Unavailable`."""
@@ -94,5 +106,7 @@ class Store:
             self.executor.on_state.append(callback)
 
     async def close(self) -> None:
-        """End the connection."""
+        """End the connections."""
+        if self._commits is not None:
+            await self._commits.close()
         await self.executor.close()

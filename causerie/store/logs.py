@@ -86,8 +86,10 @@ def tail(kind: str, extra: bytes = b"") -> bytes:
 class Logs:
     """Reads of all logs, and appends to rooms (`Direct` appends to inboxes)."""
 
-    def __init__(self, scripts: Scripts, executor: Any, keys: Keys, *, limit: int, max_bytes: int) -> None:
-        self._run, self._executor, self._keys = scripts, executor, keys
+    def __init__(
+        self, scripts: Scripts, posting: Scripts, executor: Any, keys: Keys, *, limit: int, max_bytes: int
+    ) -> None:
+        self._run, self._post, self._executor, self._keys = scripts, posting, executor, keys
         self.limit, self.max_bytes = limit, max_bytes
         self.reads = 0
 
@@ -122,7 +124,7 @@ class Logs:
                 keys.append(ids)
                 place = places[ids] = len(keys)
             args += (middle(post.nick, post.body, post.mid), tail(post.kind, post.extra), place)
-        rows = await self._run(
+        rows = await self._post(
             "room_append",
             keys,
             channel,

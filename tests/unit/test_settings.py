@@ -77,6 +77,7 @@ def test_flag_beats_environment_beats_file_beats_default(tmp_path: Path, monkeyp
         (["--history-limit", "0"], "--history-limit"),
         (["--rate-limit", "nan"], "--rate-limit"),
         (["--min-replicas", "-1"], "--min-replicas"),
+        (["--min-replicas", "1", "--redis-url", "redis+cluster://a:1"], "--min-replicas"),
         (["--log-level", "loud"], "--log-level"),
         (["--gateway-id", "a b"], "--gateway-id"),
         (["--admin-token", " "], "--admin-token"),

@@ -51,6 +51,9 @@ local function log_head(meta, stream, channel, candidate)
   return h
 end
 
+-- A repeat has nothing to post, but its answer may have to wait for replicas, and they speak only of what was written.
+local function write_something(h, meta) redis.call('HSET', meta, 'seq', int(h.seq)) end
+
 -- Add one message to an open batch `b` = {lines, mids, first, prev}; returns its seq.
 local function log_add(h, b, stream, mid, prefix, middle, tail, now)
   if now > h.ts then h.ts = now end

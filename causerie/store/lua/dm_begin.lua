@@ -13,6 +13,7 @@ local id = ARGV[8] ~= '' and ARGV[8]
 local known = id and recall(KEYS[5], id, tonumber(ARGV[5]))
 if known and known.seq then
   if known.hash ~= ARGV[9] then return {0, 'bad_request', '', 'this id was used for another message'} end
+  write_something(log_head(KEYS[3], KEYS[4], ARGV[1], ARGV[2]), KEYS[3])
   return {2, known.seq, pendings()}
 end
 if string.sub(ARGV[14], 1, 1) == '!' then return {0, 'no_such_nick', '', 'nobody here is called ' .. string.sub(ARGV[14], 2)} end

@@ -9,7 +9,10 @@ local last = redis.call('HGET', KEYS[4], ARGV[5])
 if last then
   local ts, seq = string.match(last, '^(%d+) (%d+)')
   ts, seq = tonumber(ts) - tonumber(ARGV[8]), tonumber(seq) - tonumber(ARGV[6])
-  if ts > 0 or (ts == 0 and seq >= 0) then return 0 end
+  if ts > 0 or (ts == 0 and seq >= 0) then
+    write_something(log_head(KEYS[2], KEYS[3], ARGV[1], ARGV[2]), KEYS[2])
+    return 0
+  end
 end
 local now = now_ms()
 if not last and redis.call('HLEN', KEYS[4]) >= tonumber(ARGV[12]) then

@@ -19,6 +19,7 @@ local function post(i)
   local known = ids and recall(ids, id, window)
   if known and known.seq and not lost(meta, stream, known) then
     if known.hash ~= hash then return {0, 'bad_request', '', 'this id was used for another message'} end
+    write_something(head, meta)
     return {2, known.seq, known.mid}
   end
   local no = sid ~= '' and refusal(sid, fence, gen)
