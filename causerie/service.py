@@ -381,9 +381,13 @@ class Service:
         self.rights.demand_admin(actor)
         names.body(body)
         await self.room(room)
-        if await self.store.sessions.lookup(sender) is not None:
-            raise Refused("nick_taken", f"{sender} is the nick of a session")
+        await self.demand_free(sender)
         return await self._post(room, sender, "message", body, digest(key) if key else "")
+
+    async def demand_free(self, nick: str) -> None:
+        """Refuse a bot the nick of a session."""
+        if await self.store.sessions.lookup(nick) is not None:
+            raise Refused("nick_taken", f"{nick} is the nick of a session")
 
     async def _post(self, room: str, sender: str, kind: str, body: str, key: str) -> Posted:
         mid = self._mids.next()

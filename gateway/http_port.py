@@ -38,6 +38,8 @@ class HttpConnection(HttpToolsProtocol):
         self._read = 0
         """Bytes of the request that is being read."""
         self._in_head = True
+        self._streamed = False
+        """Whether the request's reader has bounds of its own."""
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -53,18 +55,19 @@ class HttpConnection(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Count what comes until a request is whole."""
-        if self._deadline is None:
+        if self._deadline is None and not self._streamed:
             self._await_request()
         self._read += len(data)
         super().data_received(data)
         if self._in_head and self._read > MAX_HEAD:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        elif self._read > MAX_REQUEST:
+        elif self._read > MAX_REQUEST and not self._streamed:
             self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
         """The parser's word."""
         self._in_head = False
+        self.scope["causerie.connection"] = self  # type: ignore[typeddict-unknown-key]
         if self.client is not None:
             forwarded = [value.decode("latin-1") for name, value in self.headers if name == b"x-forwarded-for"]
             self.scope["client"] = (self._node.proxies.behind(self.client[0], forwarded), self.client[1])
@@ -73,8 +76,18 @@ class HttpConnection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """The parser's word."""
         self._in_head = True
+        self._streamed = False
         self._have_request()
         super().on_message_complete()
+
+    def stream(self) -> None:
+        """The request is read as a stream, with bounds of its own."""
+        self._streamed = True
+        self._have_request()
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self.transport.abort()
 
     def handle_websocket_upgrade(self) -> None:
         """The request was a handshake."""

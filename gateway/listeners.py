@@ -58,6 +58,7 @@ class Listeners:
         if settings.http_port != 0:
             sock = listen(settings.host, settings.http_port, shared=shared)
             self.http_at = _address(settings.host, sock)
+            self._node.service.files.http_port = sock.getsockname()[1]
             self._http = HttpServer(self._node)
             await self._http.start(sock)
 

@@ -19,6 +19,7 @@ import structlog
 import uvloop
 
 from causerie.errors import FormatTooNew, Unavailable
+from causerie.service import Service
 from causerie.settings import Settings
 from causerie.store import Store
 from worker import sweeps
@@ -56,7 +57,7 @@ class Worker:
             loop.add_signal_handler(number, stop.set)
         store = await Store.open(self.settings)
         outage = Outage(store, interval=self.settings.heartbeat_interval, ttl=self.settings.heartbeat_ttl)
-        context = sweeps.Context(store, self.settings, outage)
+        context = sweeps.Context(store, self.settings, outage, Service(store, self.settings).files)
         working = asyncio.create_task(self._work(context))
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait((working, stopping), return_when=asyncio.FIRST_COMPLETED)

@@ -1,6 +1,7 @@
 """What people can type: one table of commands, one file a family, and the pure parser of lines."""
 
 import causerie.commands.administration
+import causerie.commands.files
 import causerie.commands.help
 import causerie.commands.moderation
 import causerie.commands.people

@@ -85,6 +85,22 @@ def _plain(word: str) -> str:
     return word
 
 
+FILE_HINT = "`causerie chat` does it for you; programs: docs/files.md"
+"""What a person is told who cannot send bytes here."""
+
+
+def _size(word: str) -> int:
+    if not re.fullmatch(r"[0-9]{1,15}", word):
+        raise Refused("bad_request", f"bytes do not fit through this line: {FILE_HINT}")
+    return int(word)
+
+
+def _sha256(word: str) -> str:
+    if not re.fullmatch(r"[0-9A-Fa-f]{64}", word):
+        raise Refused("bad_request", f"not the SHA-256 of a file in hexadecimal: {FILE_HINT}")
+    return word.lower()
+
+
 def choice(name: str, *options: str) -> Argument:
     """An argument that is one of a few words."""
 
@@ -108,6 +124,10 @@ GRACE = Argument("seconds", grace, "5", looks=DURATION.looks, optional=True)
 COUNT = Argument("n", _count, "20", optional=True)
 WORD = Argument("word", _plain, "ban", optional=True, label="cmd")
 TEXT = Argument("text", _plain, "any words", rest=True, default="")
+FILE = Argument("file", _plain, "0123456789abcdef0123456789abcdef", label="ID")
+FILE_SIZE = Argument("size", _size, "1024", label="SIZE")
+SHA256 = Argument("sha256", _sha256, "0" * 64, label="SHA256")
+FILE_NAME = Argument("name", _plain, "report.pdf", rest=True, label="NAME")
 REASON = Argument("reason", _plain, "spam", rest=True, optional=True, default="")
 
 

@@ -59,7 +59,7 @@ def _command(line: str, about: list[str], current: str) -> Say | Call:
         raise Refused("bad_request", f"unknown command !{names.printable(name)[:40]}; !help lists them all")
     if entry.posting is not None:
         return _posting(entry, rest, about, current)
-    return Call(entry.name, read(entry.arguments, entry.usage, rest, about))
+    return Call(entry.name, read(entry.arguments, entry.reminder, rest, about))
 
 
 def _posting(entry: Command, rest: str, about: list[str], current: str) -> Say:

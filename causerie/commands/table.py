@@ -118,11 +118,18 @@ class Command:
     """Whether a suspended person may use it: only where nobody else sees anything of it."""
     cost: int = 0
     """As how many messages it counts for the rate limit."""
+    hint: str = ""
+    """What to say beside the usage to somebody who did not get it right."""
 
     @property
     def usage(self) -> str:
         """The command as one would type it, optional arguments in brackets."""
         return " ".join([f"!{self.name}", *(argument.usage for argument in self.arguments)])
+
+    @property
+    def reminder(self) -> str:
+        """The usage for somebody who did not get it right."""
+        return f"{self.usage} ({self.hint})" if self.hint else self.usage
 
 
 COMMANDS: Final[dict[str, Command]] = {}
@@ -145,11 +152,12 @@ def command(
     aliases: tuple[str, ...] = (),
     suspended: bool = False,
     cost: int = 0,
+    hint: str = "",
 ) -> Callable[[Handler], Handler]:
     """Enter the decorated handler; its docstring is the help that people read."""
 
     def decorate(handler: Handler) -> Handler:
-        enter(Command(name, arguments, _help(handler), handler, None, role, aliases, suspended, cost))
+        enter(Command(name, arguments, _help(handler), handler, None, role, aliases, suspended, cost, hint))
         return handler
 
     return decorate

@@ -10,6 +10,8 @@ import msgspec
 
 from causerie import names
 from causerie.model import AuditEntry, Member, RoomInfo, Sanction
+from causerie.units import format_size
+from causerie.wire.jsonmsg import File
 
 
 class _Message(msgspec.Struct):
@@ -19,6 +21,7 @@ class _Message(msgspec.Struct):
     body: str
     sender: str = msgspec.field(name="from")
     kind: str = "message"
+    file: File | None = None
 
 
 _decoder = msgspec.json.Decoder(_Message)
@@ -59,6 +62,13 @@ def audit_line(entry: AuditEntry) -> str:
     return f"{moment(entry.ts)} {entry.who} {entry.what} {entry.whom}".rstrip() + where + end + why
 
 
+def file_line(about: dict[str, Any]) -> str:
+    """`0123... report.pdf 1.2 MiB from bob in #dev 2026-01-02 12:30:00 UTC`."""
+    where = "" if about["in"] == names.INBOX else f" in {about['in']}"
+    what = f"{names.printable(about['name'])} {format_size(about['size'])}"
+    return f"{about['id']} {what} from {about['from']}{where} {moment(about['ts'])}"
+
+
 def message_lines(messages: Sequence[bytes]) -> list[str]:
     """Kept messages for reading, a line for each line of a body."""
     lines: list[str] = []
@@ -66,6 +76,9 @@ def message_lines(messages: Sequence[bytes]) -> list[str]:
         message = _decoder.decode(raw)
         clock = datetime.fromtimestamp(message.ts, UTC).strftime("%H:%M:%S")
         start = f"{clock} * {message.sender} " if message.kind == "action" else f"{clock} {message.sender}: "
+        if message.file is not None:
+            lines.append(f"{start}{names.printable(message.file.name)}, to be had by !get {message.file.id}")
+            continue
         lines += [start + names.printable(line.replace("\t", "    ")) for line in message.body.split("\n")]
     return lines
 

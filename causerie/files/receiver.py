@@ -40,15 +40,18 @@ class Receiver:
         """Over all bytes, where this writer sees them all."""
 
     @property
+    def complete(self) -> bool:
+        """Whether all bytes count."""
+        return self._offset == self._record.size
+
+    @property
     def sha256(self) -> str | None:
         """The digest of the whole file, if all of it passed here."""
-        if self._running is None or self._offset != self._record.size:
-            return None
-        return self._running.hexdigest()
+        return self._running.hexdigest() if self._running is not None and self.complete else None
 
     async def run(self, offset: int, stream: AsyncIterator[bytes], stopping: Callable[[], bool]) -> None:
         """Take all that the stream brings. What it raises is raised when what came is committed."""
-        if offset == self._record.size:
+        if offset == self._record.offset == self._record.size:
             return
         await self._begin(offset)
         stopped = False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import secrets
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from causerie.errors import Refused
 from causerie.files.downloads import Downloads
@@ -29,6 +29,8 @@ class FileService:
 
     def __init__(self, store: Store, settings: Settings, rights: Rights) -> None:
         self._store = store
+        self.http_port: int | None = None
+        """Where this gateway answers HTTP, for clients that came over TCP."""
         url = settings.files_url
         if url is None or url == "off":
             self._uploads = self._downloads = self._removal = None
@@ -52,6 +54,13 @@ class FileService:
     def removal(self) -> Removal | None:
         """What workers do; None where there are no files."""
         return self._removal
+
+    async def link(self, what: str, record: FileRecord, sid: str) -> dict[str, Any]:
+        """Where a session may put or get a file from now on, and what it has to show there."""
+        path = f"/api/v1/files/{record.id}"
+        token = await self.grant(what, record, sid)
+        where = {"put": "upload", "get": "download"}[what]
+        return {where: path, "token": token, "expires_in": TOKEN_TTL_S, "port": self.http_port}
 
     async def grant(self, what: str, record: FileRecord, sid: str) -> str:
         """A new token whose bearer may `put` or `get` this one file for `TOKEN_TTL_S`, in the name of a session."""

@@ -10,36 +10,26 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import AsyncIterator, Callable
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from causerie.commands import Actor
 from causerie.errors import Goodbye, Refused, Unavailable
 from causerie.files.naming import file_name, media_type
-from causerie.files.objects import Objects
+from causerie.files.objects import ID, Objects
 from causerie.files.receiver import Receiver
 from causerie.model import Mids, Origin, Outcome, Post
 from causerie.rights import Rights, session_of
 from causerie.settings import Settings
 from causerie.store import Store
-from causerie.store.files import MOST_OPEN, SMALLEST_CHARGE, FileRecord
+from causerie.store.files import MOST_OPEN, SMALLEST_CHARGE, Elsewhere, FileRecord
 from causerie.units import format_size
 
 KEEP_MS: Final = 86_400_000
 """How long an upload waits for more."""
 PART: Final = 4 * 2**20
 """Bytes of a part: what one upload needs of a gateway's memory."""
-
-
-class Asked(NamedTuple):
-    """What somebody wants to send: `to` is a room, or `@nick`s; `type` and `sha256` may be ""."""
-
-    to: list[str]
-    size: int
-    sha256: str
-    name: str
-    type: str = ""
 
 
 class Uploads:
@@ -51,16 +41,18 @@ class Uploads:
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
-    async def offer(self, actor: Actor, asked: Asked, id_: int | None = None) -> FileRecord:
+    async def offer(
+        self, actor: Actor, to: list[str], size: int, sha256: str, name: str, *, id_: int | None = None
+    ) -> FileRecord:
         """The upload of a file that a session wants to send: a new one, or the one that it asked for before.
 
         Where the session could read the very same bytes here already, nothing needs to be uploaded and the file
         is sent when this returns. Under an `id_` of the device it is sent once.
         """
         session = session_of(actor)
-        asked = self._checked(asked)
-        to = await self._addressees(session.sid, asked.to)
-        record = self._record(asked, to, nick=session.nick, sid=session.sid, device=session.device)
+        addressees = await self._addressees(session.sid, to)
+        who = {"nick": session.nick, "sid": session.sid, "device": session.device}
+        record = self._record(addressees, size, sha256, name, **who)
         earlier = await self._earlier(record)
         if earlier is not None:
             return await self._go_on(earlier)
@@ -78,31 +70,28 @@ class Uploads:
                 await self._drop(record)
             raise
 
-    async def offer_as(self, nick: str, asked: Asked) -> FileRecord:
-        """The upload of an operator's bot, to a room. Raises `Refused`."""
-        asked = self._checked(asked)
-        record = self._record(asked, asked.to[0], nick=nick)
-        if await self._store.rooms.info(asked.to[0]) is None:
-            raise Refused("no_such_room", f"there is no room {asked.to[0]}")
+    async def offer_as(self, nick: str, room: str, size: int, sha256: str, name: str, type_: str) -> FileRecord:
+        """The upload of an operator's bot, to a room; `sha256` and `type_` may be "". Raises `Refused`."""
+        record = self._record(room, size, sha256, name, type_, nick=nick)
+        if await self._store.rooms.info(room) is None:
+            raise Refused("no_such_room", f"there is no room {room}")
         await self._store.files.open(record, KEEP_MS)
         if not await self._store.files.charge_all(record.id, record.charge, self._settings.files_quota):
             await self._drop(record)
             raise _full()
         return record if record.size else await self.finish(record.id)
 
-    def _checked(self, asked: Asked) -> Asked:
-        if asked.size > self._settings.max_file:
+    def _record(
+        self, to: str, size: int, sha256: str, name: str, type_: str = "", *, nick: str, sid: str = "", device: str = ""
+    ) -> FileRecord:
+        if size > self._settings.max_file:
             raise Refused("too_long", f"a file has at most {format_size(self._settings.max_file)}")
-        name = file_name(asked.name)
-        return asked._replace(name=name, type=media_type(asked.type, name), sha256=asked.sha256.lower())
-
-    @staticmethod
-    def _record(asked: Asked, to: str, *, nick: str, sid: str = "", device: str = "") -> FileRecord:
-        what = hashlib.sha256(msgspec.json.encode([sid, to, *asked[1:]])).hexdigest()
+        name = file_name(name)
+        type_ = media_type(type_, name)
+        what = hashlib.sha256(msgspec.json.encode([sid, to, size, sha256, name, type_])).hexdigest()
         return FileRecord(
-            secrets.token_hex(16), "open", sid, device, nick, to, asked.name, asked.type, asked.size, asked.sha256,
-            PART, 0, 0, 0, what,
-        )  # fmt: skip
+            secrets.token_hex(16), "open", sid, device, nick, to, name, type_, size, sha256, PART, 0, 0, 0, what
+        )
 
     async def _addressees(self, sid: str, to: list[str]) -> str:
         if to[0].startswith("#"):
@@ -186,7 +175,13 @@ class Uploads:
         """
         await self.check_sender(record)
         receiver = Receiver(self._store, self._objects, record, KEEP_MS, lambda: self.check_sender(record))
-        await receiver.run(offset, stream, stopping)
+        try:
+            await receiver.run(offset, stream, stopping)
+        except (Refused, Elsewhere):
+            raise
+        except Exception:
+            if not receiver.complete:
+                raise  # else it came whole, and only the answer will not arrive
         return await self.finish(record.id, receiver.sha256)
 
     async def check_sender(self, record: FileRecord) -> None:
@@ -231,9 +226,14 @@ class Uploads:
             record = await self._known(id_)
         return record
 
+    async def find(self, id_: str) -> FileRecord | None:
+        """A file that is on its way or sent."""
+        record = await self._store.files.get(id_) if ID.fullmatch(id_) else None
+        return None if record is None or record.state == "gone" else record
+
     async def _known(self, id_: str) -> FileRecord:
-        record = await self._store.files.get(id_)
-        if record is None or record.state == "gone":
+        record = await self.find(id_)
+        if record is None:
             raise Refused("bad_request", "there is no such upload")
         return record
 

@@ -74,6 +74,20 @@ class FileRecord(msgspec.Struct):
         """Where it is listed: the room, or inboxes (`@sid`)."""
         return [self.room] if self.room else ["@" + sid for sid in self.sids]
 
+    def shown(self) -> dict[str, object]:
+        """What those who may have it see of it in lists."""
+        return {
+            "id": self.id,
+            "name": self.name,
+            "size": self.size,
+            "type": self.type,
+            "sha256": self.sha256,
+            "from": self.nick,
+            "in": self.room or "@",
+            "ts": self.created / 1000,
+            "until": self.due / 1000,
+        }
+
     @property
     def charge(self) -> int:
         """Bytes that it counts for."""

@@ -163,6 +163,16 @@ class Standing(msgspec.Struct):
     error: str | UnsetType = UNSET
 
 
+class File(msgspec.Struct, frozen=True):
+    """What a message of kind `file` says of the file; `!get ID` says how to have it."""
+
+    id: str
+    name: str
+    size: int
+    type: str
+    sha256: str
+
+
 class Message(msgspec.Struct, tag_field="ev", tag="message"):
     """A kept message of a room or of the inbox `@`."""
 
@@ -174,6 +184,7 @@ class Message(msgspec.Struct, tag_field="ev", tag="message"):
     ts: float
     kind: str = "message"
     to: list[str] | None = None
+    file: File | None = None
 
 
 class Presence(msgspec.Struct, tag_field="ev", tag="presence"):

@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from causerie import names
 from causerie.errors import Goodbye, Refused, Violation
+from causerie.units import format_size
 from causerie.wire import jsonmsg
 
 _SEPARATORS: Final = re.compile("[\u2028\u2029]")
@@ -82,6 +83,9 @@ def message(event: jsonmsg.Message) -> str:
         prefix = f"[{event.log}] * {sender} "
     else:
         prefix = f"[{event.log}] {sender}: "
+    if event.file is not None:
+        about = f"{event.file.name} ({format_size(event.file.size)}), to be had by !get {event.file.id}"
+        return f"{prefix}{shown(about)}\n"
     return "".join([f"{prefix}{shown(part)}\n" for part in event.body.split("\n")])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Protocol
 
 from fastapi import APIRouter, FastAPI, Security
@@ -11,13 +12,14 @@ from causerie import __version__
 from causerie.metrics import Metrics
 from causerie.service import Service
 from causerie.settings import Settings
-from gateway.rest import docs, health, operations, problem, rooms, sanctions, sessions
+from gateway.rest import docs, files, health, operations, problem, rooms, sanctions, sessions, tus
 from gateway.rest.auth import Guard, bearer
+from gateway.rest.transfers import Slots
 
 DESCRIPTION = """\
 Lists are `{"items": [...], "next": cursor or null}`. Errors are `application/problem+json` (RFC 9457) whose
 `code` is the chat's own. Everything under `/api/v1` needs `Authorization: Bearer <admin token>`; five wrong
-ones a minute from one address are the limit.
+ones a minute from one address are the limit. Files take the tokens that the chat gives for them, too.
 """
 
 
@@ -37,6 +39,10 @@ class Node(Protocol):
         """What the process counts."""
 
     @property
+    def stopping(self) -> asyncio.Event:
+        """Set when the gateway begins to stop."""
+
+    @property
     def ready(self) -> bool:
         """Whether delivery is proven to work and the gateway is not draining."""
 
@@ -52,8 +58,9 @@ def create_app(node: Node) -> FastAPI:
         redirect_slashes=False,
     )
     app.state.node = node
+    app.state.slots = Slots()
     api = APIRouter(prefix="/api/v1", dependencies=[Security(bearer)], responses=problem.RESPONSES)
-    for resource in (sessions, rooms, sanctions, operations):
+    for resource in (sessions, rooms, sanctions, operations, tus, files):
         api.include_router(resource.router)
     app.include_router(api)
     app.include_router(health.router)

@@ -14,18 +14,21 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from causerie.commands import Actor
 from causerie.errors import Refused
+from causerie.files.service import TOKEN
 from causerie.service import Service
 from gateway.rest.problem import ProblemResponse, of_refusal
 
 MAX_REQUEST: Final = 64 * 1024
 """Bytes of a request's body; the longest that means anything has a message of 4 KiB, escaped."""
 
-bearer = HTTPBearer(auto_error=False, description="The admin token.")
+FILES: Final = "/api/v1/files"
+
+bearer = HTTPBearer(auto_error=False, description="The admin token; for files also the one that the chat gave for it.")
 """Names the scheme in OpenAPI; `Guard` checks it."""
 
 
 class Guard:
-    """Lets a call under `/api/` through only with the admin token."""
+    """Lets a call under `/api/` through only with the admin token; one about files also with the token of a file."""
 
     def __init__(self, app: ASGIApp, service: Service) -> None:
         self.app = app
@@ -37,24 +40,40 @@ class Guard:
             await self.app(scope, receive, send)
             return
         refusal = await self._refusal(scope) if scope["path"].startswith("/api") else None
-        refusal = refusal or _too_large(scope)
+        upload = _is_of_files(scope) and scope["method"] in {"POST", "PATCH"}
+        if not upload:
+            refusal = refusal or _too_large(scope)
         if refusal is not None:
             await refusal(scope, receive, send)
             return
-        await self.app(scope, _bounded(receive), send)
+        await self.app(scope, receive if upload else _bounded(receive), send)
 
     async def _refusal(self, scope: Scope) -> ProblemResponse | None:
         given = _bearer_token(scope)
         try:
+            if given is not None and _is_of_files(scope) and TOKEN.fullmatch(given):
+                grant = await self.service.files.granted(given)
+                scope.setdefault("state", {})["grant"] = grant
+                return _unauthorized() if grant is None else None
             if given is not None and await self.service.rights.check_token(given, _address(scope)):
                 return None
         except Refused as refused:
             return of_refusal(refused)
-        return ProblemResponse(
-            401,
-            "this needs Authorization: Bearer <admin token>",
-            headers={"WWW-Authenticate": 'Bearer realm="causerie"'},
-        )
+        return _unauthorized()
+
+
+def _unauthorized() -> ProblemResponse:
+    return ProblemResponse(
+        401,
+        "this needs Authorization: Bearer <admin token>",
+        headers={"WWW-Authenticate": 'Bearer realm="causerie"'},
+    )
+
+
+def _is_of_files(scope: Scope) -> bool:
+    """Whether a request is about files, for which there are tokens of their own and streams of any length."""
+    path: str = scope["path"]
+    return path == FILES or path.startswith(FILES + "/")
 
 
 def operator(request: Request) -> Actor:

@@ -7,7 +7,6 @@ from typing import Any
 
 from causerie.commands import Actor
 from causerie.files.service import FileService
-from causerie.files.uploads import Asked
 from causerie.model import Session
 from causerie.rights import Rights
 from causerie.settings import Settings
@@ -45,8 +44,9 @@ class Exchange:
         id_: int | None = None,
         **asked: Any,
     ) -> FileRecord:
-        wanted = Asked([to] if isinstance(to, str) else to, len(data), digest(data), name)._replace(**asked)
-        return await self.service.uploads.offer(Actor.of(who, "#lobby"), wanted, id_)
+        wanted = {"size": len(data), "sha256": digest(data), "name": name, **asked}
+        to = [to] if isinstance(to, str) else to
+        return await self.service.uploads.offer(Actor.of(who, "#lobby"), to, **wanted, id_=id_)
 
     async def put(self, record: FileRecord, *pieces: bytes | Exception, offset: int = 0) -> FileRecord:
         return await self.service.uploads.receive(record, offset, stream(pieces))

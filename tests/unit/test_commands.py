@@ -166,8 +166,9 @@ def test_the_case_of_a_command_does_not_matter(spelling: str, change: object) ->
 
 
 def test_the_table_of_the_contract_is_there() -> None:
-    """docs/protocol.md: the table of commands, without the games and files of a later time."""
+    """docs/protocol.md: the table of commands, without the games of a later time."""
     everybody = "help list rooms join part topic me nick history whois cookie reconnect quit admin heartbeat"
+    everybody += " files get send_file broadcast_file"
     moderators = "kick op deop suspend ban forgive"
     admins = "bans audit announce shutdown"
     for role, wanted in zip(Role, (everybody, moderators, admins), strict=True):

@@ -1,5 +1,6 @@
 """The REST API by its app alone, on a real store (docs/protocol.md, "REST")."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 from typing import Any
@@ -38,6 +39,10 @@ DELETE /api/v1/bans/{subject}
 GET /api/v1/suspensions
 POST /api/v1/suspensions
 DELETE /api/v1/suspensions/{nick}
+POST /api/v1/files
+GET /api/v1/files/{id}
+PATCH /api/v1/files/{id}
+DELETE /api/v1/files/{id}
 POST /api/v1/forgive
 POST /api/v1/announce
 POST /api/v1/shutdown
@@ -53,7 +58,7 @@ class Api:
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self.store = store
-        self.node = SimpleNamespace(settings=settings, service=Service(store, settings), metrics=Metrics(), ready=True)
+        self.node = SimpleNamespace(settings=settings, service=Service(store, settings), metrics=Metrics(), ready=True, stopping=asyncio.Event())
         self.app = create_app(self.node)
 
     async def call(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from causerie.files.service import FileService
 from causerie.settings import Settings
 from causerie.store import Store
 from worker.outage import Outage
@@ -17,6 +18,7 @@ class Context:
     store: Store
     settings: Settings
     outage: Outage
+    files: FileService
 
 
 Sweep = Callable[[Context], Awaitable[None]]
