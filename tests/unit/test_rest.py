@@ -58,7 +58,13 @@ class Api:
 
     def __init__(self, store: Store, settings: Settings) -> None:
         self.store = store
-        self.node = SimpleNamespace(settings=settings, service=Service(store, settings), metrics=Metrics(), ready=True, stopping=asyncio.Event())
+        self.node = SimpleNamespace(
+            settings=settings,
+            service=Service(store, settings),
+            metrics=Metrics(),
+            ready=True,
+            stopping=asyncio.Event(),
+        )
         self.app = create_app(self.node)
 
     async def call(
