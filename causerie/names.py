@@ -23,6 +23,8 @@ MAX_BODY: Final = 4096
 """Bytes of UTF-8."""
 MAX_DEVICE: Final = 64
 MAX_RECIPIENTS: Final = 20
+GAME: Final = "game"
+"""Who speaks for the games: nobody else gets this nick."""
 
 _PROFILE = get_profile("UsernameCaseMapped")
 _FORBIDDEN = re.compile(r"[#@!:,*?/{}<>\s]")

@@ -26,6 +26,7 @@ from causerie.model import (
     SessionInfo,
     token,
 )
+from causerie.playing import Playing
 from causerie.rights import Rights, digest, session_of
 from causerie.settings import Settings
 from causerie.store import Store
@@ -57,6 +58,7 @@ class Service:
         self.settings = settings
         self.rights = Rights(store, settings)
         self.files = FileService(store, settings, self.rights)
+        self.playing = Playing(store, self.rights)
         self._mids = Mids()
 
     async def execute(self, actor: Actor, call: Call, id_: int | None = None) -> Reply:
@@ -247,7 +249,7 @@ class Service:
             if sid is None:
                 continue
             if room:
-                await self.store.sessions.part(sid, room, reason=reason or "kicked")
+                await self.store.sessions.part(sid, room, reason=reason or "kicked", why="kicked")
             else:
                 await self.store.sessions.end(sid, "kicked", reason or f"kicked by {actor.name}")
             await self._audit(actor, "kick", nick, reason, room=room)

@@ -23,6 +23,7 @@ from causerie.service import Service
 from causerie.settings import Settings
 from causerie.store import Store
 from worker import sweeps
+from worker.games import Runners
 from worker.notifications import Expiries
 from worker.outage import Outage
 from worker.sweeps.sessions import look
@@ -83,6 +84,7 @@ class Worker:
             group.create_task(context.outage.watch())
             group.create_task(expiries.listen())
             group.create_task(self._fast(context, expiries))
+            group.create_task(Runners(context.store, self.id).run())
             for entry in sweeps.REGISTRY:
                 group.create_task(self._repeat(context, entry))
 

@@ -2,6 +2,7 @@
 
 import causerie.commands.administration
 import causerie.commands.files
+import causerie.commands.games
 import causerie.commands.help
 import causerie.commands.moderation
 import causerie.commands.people

@@ -131,7 +131,7 @@ class Game(ABC, Generic[S]):
     """The names of the options and what each is for."""
     least: ClassVar[int] = 1
     most: ClassVar[int] = 100
-    """How many can play."""
+    """How many can play. With 0 as `least` nobody is dealt in: whoever is there takes part, `players` is empty."""
     locks: ClassVar[bool] = False
     """Whether newcomers are kept out of the room."""
 

@@ -33,6 +33,7 @@ class Guess(Game[Riddle]):
     name = "guess"
     help = "Guess the number: write one, and be told whether it is too high or too low."
     state = Riddle
+    least = 0
     options: ClassVar[Mapping[str, str]] = {"max": "the highest number that it can be (100 unless you say)"}
 
     def start(self, players: Sequence[Player], options: Mapping[str, str], seed: int) -> Step:  # noqa: ARG002

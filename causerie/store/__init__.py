@@ -17,6 +17,7 @@ from causerie.store.control import Control
 from causerie.store.direct import Direct
 from causerie.store.feed import Feed
 from causerie.store.files import Files
+from causerie.store.games import Games
 from causerie.store.keys import FORMAT, Keys
 from causerie.store.logs import Logs
 from causerie.store.replicas import Replicated
@@ -49,7 +50,8 @@ class Store:
         self.control = Control(executor, self.keys)
         self.sanctions = Sanctions(self.scripts, executor, self.keys, self.sessions, self.control)
         self.files = Files(self.scripts, executor, self.keys)
-        self.direct = Direct(posting, executor, self.keys, self.logs, self.sessions)
+        self.games = Games(self.scripts, executor, self.keys, self.logs)
+        self.direct = Direct(posting, executor, self.keys, self.logs, self.sessions, self.games.plays)
 
     @classmethod
     async def open(cls, settings: Settings) -> Store:

@@ -8,9 +8,10 @@ on where a dead gateway stopped.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+from causerie.errors import Refused
 from causerie.model import Origin, Outcome, Post, new_epoch
 from causerie.names import INBOX
 from causerie.store.keys import Keys
@@ -29,7 +30,16 @@ _PREFIX = prefix(INBOX)
 class Direct:
     """Sends and finishes direct messages."""
 
-    def __init__(self, scripts: Scripts, executor: Any, keys: Keys, logs: Logs, sessions: Sessions) -> None:
+    def __init__(
+        self,
+        scripts: Scripts,
+        executor: Any,
+        keys: Keys,
+        logs: Logs,
+        sessions: Sessions,
+        plays: Callable[[str, Sequence[str]], Awaitable[bool]],
+    ) -> None:
+        self._plays = plays
         self._run, self._executor, self._keys, self._logs, self._sessions = (
             scripts,
             executor,
@@ -51,8 +61,8 @@ class Direct:
     ) -> Outcome:
         """One message from a session to nicks (in stored form, at most 20); returns when every copy is in.
 
-        An unknown nick fails all of it. Raises `Unavailable`: sent again under the same id, it goes on where
-        it stopped.
+        An unknown nick fails all of it, and so does one who plays on where the sender is dead. Raises
+        `Unavailable`: sent again under the same id, it goes on where it stopped.
         """
         nicks = list(dict.fromkeys(to))
         sids = await self._sessions.lookup_many(nicks)
@@ -73,16 +83,22 @@ class Direct:
         origin = post.origin
         assert origin is not None
         unknown = next((nick_ for nick_, sid in zip(nicks, sids, strict=True) if sid is None), None)
-        recipients = f"!{unknown}" if unknown else " ".join(sid for sid in sids if sid and sid != origin.sid)
+        others = [sid for sid in sids if sid and sid != origin.sid]
         base = self._keys.session(origin.sid)
         ids, keep = (f"sent:!{post.key}", KEYED_S) if post.key else (f"sent:{origin.device}", "")
         keys = [f"{base}:{name}" for name in ("rec", "devices", "meta", "log", ids, "pending")]
-        row = await self._run(
-            "dm_begin", keys,
+        args = (
             base, new_epoch(), self._logs.limit, self._logs.max_bytes, ID_WINDOW, origin.device, origin.gen,
             "" if post.id is None else post.id, known, post.mid, _PREFIX,
-            middle(post.nick, post.body, post.mid, nicks), tail(post.kind, post.extra), recipients, keep,
+            middle(post.nick, post.body, post.mid, nicks), tail(post.kind, post.extra),
+            f"!{unknown}" if unknown else " ".join(others), keep,
         )  # fmt: skip
+        row = await self._run("dm_begin", keys, *args)
+        if row[0] == 0 and text(row[1]) == "dead":
+            for room in text(row[3]).split():
+                if await self._plays(room, others):
+                    return Outcome(0, False, Refused("dead", f"the dead do not speak to those who play on in {room}"))
+            row = await self._run("dm_begin", keys, *args, 1)
         if row[0] == 0:
             return Outcome(0, False, refusal(row))
         await self._deliver(origin.sid, row[2])

@@ -40,7 +40,7 @@ class Directory:
         for sid in sids:
             rec, devices, rooms = self._k(sid, "rec", "devices", "rooms")
             commands += [
-                ("HMGET", rec, "nick", "state", "ended", "since", "created", "address", "mute", "admin"),
+                ("HMGET", rec, "nick", "state", "ended", "since", "created", "address", "mute", "admin", "dead"),
                 ("HGETALL", devices),
                 ("HKEYS", rooms),
             ]
@@ -110,10 +110,12 @@ def suspended(value: str, now: float) -> bool:
 
 def info_of(sid: str, replies: Sequence[Any], now: float) -> SessionInfo | None:
     """A session from its record, devices and rooms; None when there is none or it is over."""
-    (nick, state, ended, since, created, address, mute, admin), devices, rooms = replies
+    (nick, state, ended, since, created, address, mute, admin, dead), devices, rooms = replies
     if nick is None or ended is not None:
         return None
     flags = ["suspended"] if suspended(text(mute or b""), now) else []
+    if dead:
+        flags.append("dead")
     if admin:
         flags.append("admin")
     return SessionInfo(

@@ -8,10 +8,13 @@ stand legibly in them.
 | `{#room}:log` | stream | messages; entry id is `<seq>-0`, fields `m` (mid) `j` (JSON event) | trimmed; lives with the room |
 | `{#room}:meta` | hash | epoch seq mid ts bytes; topic, created | with the room |
 | `{#room}:members` | hash | sid -> `version state nick` | field at part, end of session |
-| `{#room}:access` | hash | `g:sid/device` fence; `m:sid` chat-wide mute; `s:nick`, `b:nick` room's own sanctions; `o:sid` moderator | fields likewise |
+| `{#room}:access` | hash | `g:sid/device` fence; `m:sid` chat-wide mute; `s:nick`, `b:nick` room's own sanctions; `o:sid` moderator; `p:sid` plays or watches a game, `d:sid` dead in it | fields likewise |
 | `{#room}:sent:sid/device` | string | remembered send ids, a line each | a session TTL after part; with the session |
 | `{#room}:sent:!KEY` | string | the remembered post of an idempotency key, or of a file | expires after a day |
 | `{#room}:files` | zset | file -> ms of its sending; of the newest | entry with the file; with the room |
+| `{#room}:game` | hash | a game: rev name id seq (cursor) state lock; `l:sid` a member who left | with the game |
+| `{#room}:letters` | list | what a game has for sessions, not yet delivered | struck off |
+| `{#room}:score` | hash | sid -> `ms wins kills deaths nick` | bounded; with the room |
 | `{s:sid}:rec` | hash | the session | when cleaned up after its end |
 | `{s:sid}:alive` | string | nothing; its TTL is the heartbeat | expires |
 | `{s:sid}:devices` | hash | device -> JSON gen, gateway, connected, since, current room | with the session |
@@ -20,7 +23,7 @@ stand legibly in them.
 | `{s:sid}:pos` | hash | `device NUL room` -> `epoch seq mid` | with the session |
 | `{s:sid}:log`, `:meta`, `:sent:device` | as above | the inbox | with the session |
 | `{s:sid}:pending` | hash | mid -> direct message not yet delivered everywhere | struck off |
-| `{s:sid}:from` | hash | sender sid -> `ts seq` of its last copy here, and when | bounded; with the session |
+| `{s:sid}:from` | hash | sender sid, or `!` and a game's id -> `ts seq` of its last copy here, and when | bounded; with the session |
 | `{s:sid}:files` | zset | as of a room: files sent by or to the session directly | entry with the file; with the session |
 | `{s:sid}:uploads` | hash | digest of what was asked -> file, while its bytes come | entry struck off; with the session |
 | `{s:sid}:stored` | hash | `f:FILE` -> bytes it counts for, `total` | field with the file; with the session |
@@ -38,6 +41,8 @@ stand legibly in them.
 | `audit`, `control` | stream | audit log; notes to gateways | trimmed |
 | `gateways` | zset | gateway -> ms at which it counts as dead | entries removed |
 | `applied` | hash | gateway -> last control id applied | with the gateway's entry |
+| `games` | hash | room with a game -> worker that runs it, or "" | struck off after the game |
+| `workers` | zset | worker -> ms at which it counts as dead | entries removed |
 | `round:NAME` | string | who does a sweep this time | expires |
 | `format` | string | version of this layout | never |
 """
@@ -69,6 +74,8 @@ class Keys:
             "format",
             "files",
             "stored",
+            "games",
+            "workers",
         )
         (
             self.rooms,
@@ -82,6 +89,8 @@ class Keys:
             self.format,
             self.files,
             self.stored,
+            self.games,
+            self.workers,
         ) = (self.prefix + name for name in fixed)
 
     def of(self, log: str) -> str:

@@ -25,16 +25,20 @@ class Rooms:
         return f"{self._keys.of(room)}:{name}"
 
     async def members(self, room: str) -> list[Member]:
-        """Everybody in a room, by nick."""
+        """Everybody in a room, sorted by nick."""
+        return sorted((await self.people(room)).values(), key=lambda member: member.nick)
+
+    async def people(self, room: str) -> dict[str, Member]:
+        """Everybody in a room, by sid."""
         members, access, time = await self._executor.execute_many(
             [("HGETALL", self._k(room, "members")), ("HGETALL", self._k(room, "access")), ("TIME",)]
         )
         fields = {text(k): text(v) for k, v in zip(access[::2], access[1::2], strict=True)}
-        found = []
+        found = {}
         for sid, value in zip(members[::2], members[1::2], strict=True):
             _, state, nick = text(value).split(" ", 2)
-            found.append(Member(nick, state, _flags(text(sid), fields, seconds_of(time))))
-        return sorted(found, key=lambda member: member.nick)
+            found[text(sid)] = Member(nick, state, _flags(text(sid), fields, seconds_of(time)))
+        return found
 
     async def sids(self, room: str) -> list[str]:
         """The sessions in a room."""
@@ -107,7 +111,7 @@ class Rooms:
 
     async def forget(self, room: str, silent_since_ms: int) -> bool:
         """Delete a room that has been empty and silent since then."""
-        keys = [self._k(room, name) for name in ("meta", "log", "members", "access")]
+        keys = [self._k(room, name) for name in ("meta", "log", "members", "access", "score", "game", "letters")]
         if await self._run("room_forget", keys, silent_since_ms) != 1:
             return False
         await self._executor.execute("DEL", self._keys.files_of(room))

@@ -130,7 +130,7 @@ class Sanctions:
         sid = await self._sessions.lookup(nick)
         await self._room_write(room, until_ms, reason, f"b:{nick}", *((f"b:@{sid}",) if sid else ()))
         if sid:
-            await self._sessions.part(sid, room, reason=reason or "banned")
+            await self._sessions.part(sid, room, reason=reason or "banned", why="banned")
         return sanction
 
     async def forgive_in(self, room: str, nick: str) -> list[str]:

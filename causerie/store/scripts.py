@@ -13,7 +13,12 @@ from typing import Any
 from causerie.errors import Unavailable
 from causerie.store.resp import AWAY, Arg, Executor, ReplyError
 
-_PRELUDES = {"room": ("_log", "_room"), "session": ("_log", "_session"), "dm": ("_log", "_session")}
+_PRELUDES = {
+    "room": ("_log", "_room"),
+    "session": ("_log", "_session"),
+    "dm": ("_log", "_session", "_direct"),
+    "game": ("_log", "_game"),
+}
 
 
 def _load() -> dict[str, tuple[str, str]]:

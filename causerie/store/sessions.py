@@ -15,7 +15,7 @@ import msgspec
 
 from causerie.errors import Goodbye, Refused, Unavailable
 from causerie.model import Attached, Joined, Origin, Position, Session, new_epoch
-from causerie.names import LOBBY
+from causerie.names import GAME, LOBBY
 from causerie.store.directory import Directory, mute_end
 from causerie.store.keys import Keys, shard_of
 from causerie.store.logs import Logs, position, refusal, text
@@ -139,6 +139,8 @@ class Sessions(Directory):
 
     async def _lease(self, nick: str, sid: str, *, renaming: bool = False) -> str:
         """Take a nick; from a session that is over, or crashed for longer than the nick's TTL, too."""
+        if nick == GAME:
+            raise Refused("nick_taken", f"{nick} is the nick of the games")
         base, overtake = self._keys.nick(nick), ""
         for _ in range(3):
             row = await self._run("nick_lease", [f"{base}:lease", f"{base}:sanctions"], sid, overtake, int(renaming))
@@ -408,7 +410,7 @@ class Sessions(Directory):
             return
         devices = [text(f)[2:] for f in devices_fields if f[:2] == b"g:"]
         for room in map(text, rooms):
-            await self.leave(room, sid, devices, ended=True)
+            await self.leave(room, sid, devices, why=text(fields[2] or b"gone"), ended=True)
         for nick in {text(fields[0] or b""), *text(fields[3] or b"").split(" ")} - {""}:
             await self._run("nick_release", [f"{self._keys.nick(nick)}:lease"], sid)
         if fields[1] is not None:
@@ -476,9 +478,12 @@ class Sessions(Directory):
         """Whether a room is on the session's list: what decides, also while a join or a part is half done."""
         return bool(await self._executor.execute("HEXISTS", self._k(sid, "rooms")[0], room))
 
-    async def part(self, sid: str, room: str, *, origin: Origin | None = None, reason: str = "") -> bool:
-        """Out of a room, by oneself (`origin`) or by others; False when not in it. Raises `Goodbye`
-        (`replaced`).
+    async def part(
+        self, sid: str, room: str, *, origin: Origin | None = None, reason: str = "", why: str = "left"
+    ) -> bool:
+        """Out of a room, by oneself (`origin`) or by others; False when not in it. `why` is a word for a game there.
+
+        Raises `Goodbye` (`replaced`).
         """
         device, gen = (origin.device, origin.gen) if origin else ("", 0)
         row = await self._run(
@@ -492,14 +497,14 @@ class Sessions(Directory):
         )
         if row[0] == 0:
             raise refusal(row)
-        await self.leave(room, sid, [text(device) for device in row[2:]], ended=False)
+        await self.leave(room, sid, [text(device) for device in row[2:]], why=why, ended=False)
         return bool(row[1])
 
-    async def leave(self, room: str, sid: str, devices: Sequence[str], *, ended: bool) -> None:
+    async def leave(self, room: str, sid: str, devices: Sequence[str], *, why: str, ended: bool) -> None:
         """The room's half of parting; a session that ended is forgotten there altogether."""
-        keys = [*self._room(room, "meta", "log", "members", "access"), *self._ids(room, sid, devices)]
+        keys = [*self._room(room, "meta", "log", "members", "access", "game"), *self._ids(room, sid, devices)]
         remember_s = 0 if ended else self._session_ttl_ms // 1000 + 1
-        left = await self._run("room_leave", keys, self._keys.of(room), sid, remember_s, *devices)
+        left = await self._run("room_leave", keys, self._keys.of(room), sid, remember_s, why, *devices)
         if left == -1:
             await self._executor.execute("ZREM", self._keys.rooms, room)
 

@@ -62,6 +62,12 @@ CALLS = [
     ("!heartbeat on", Call("heartbeat", {"switch": "on"})),
     ("!cookie", Call("cookie", {"new": None})),
     ("!help !ban", Call("help", {"word": "!ban"})),
+    ("!start", Call("start", {"room": None, "game": "killer", "options": ""})),
+    ("!start words=a, b", Call("start", {"room": None, "game": "killer", "options": "words=a, b"})),
+    ("!start #Dev GUESS max=9", Call("start", {"room": "#dev", "game": "guess", "options": "max=9"})),
+    ("!stop #dev", Call("stop", {"room": "#dev"})),
+    ("!secrets", Call("secrets", {"room": None})),
+    ("!score", Call("score", {"room": None})),
     ("!announce it is late", Call("announce", {"text": "it is late"})),
 ]
 
@@ -70,7 +76,8 @@ REFUSED = [
     ("!", "bad_request"),
     ("! list", "bad_request"),
     ("!!", "bad_request"),
-    ("!score", "bad_request"),
+    ("!score killer", "bad_request"),
+    ("!stop now", "bad_request"),
     ("@bob !nosuch", "bad_request"),
     ("@bob !list", "bad_request"),
     ("@bob", "bad_request"),
@@ -166,10 +173,10 @@ def test_the_case_of_a_command_does_not_matter(spelling: str, change: object) ->
 
 
 def test_the_table_of_the_contract_is_there() -> None:
-    """docs/protocol.md: the table of commands, without the games of a later time."""
-    everybody = "help list rooms join part topic me nick history whois cookie reconnect quit admin heartbeat"
+    """docs/protocol.md: the table of commands."""
+    everybody = "help list rooms join part topic me nick history whois cookie reconnect quit admin heartbeat score"
     everybody += " files get send_file broadcast_file"
-    moderators = "kick op deop suspend ban forgive"
+    moderators = "kick op deop suspend ban forgive start stop secrets"
     admins = "bans audit announce shutdown"
     for role, wanted in zip(Role, (everybody, moderators, admins), strict=True):
         assert {entry.name for entry in COMMANDS.values() if entry.role is role} == set(wanted.split())

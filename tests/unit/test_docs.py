@@ -18,7 +18,7 @@ from gateway.rest.problem import STATUS
 ROOT = Path(__file__).resolve().parents[2]
 PROTOCOL = (ROOT / "docs/protocol.md").read_text(encoding="utf-8")
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
-COMING = {"docs/games.md", "docs/reliability.md", "causerie/games"}
+COMING = {"docs/reliability.md"}
 """What is being written."""
 TESTS_OF_CLAUSES = sorted(ROOT.glob("tests/conformance/*.py"))
 

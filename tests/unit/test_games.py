@@ -1,6 +1,8 @@
 """Games as pure functions: the ring of Killer stays one ring of the living, nothing is told to others, one wins."""
 
 import random
+from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -101,6 +103,18 @@ def test_every_game_can_be_started_kept_and_stopped(game) -> None:
     assert End() in game.apply(state, Stopped("root"))[1]
     assert game.help
     assert game.name == game.name.casefold()
+
+
+def test_the_game_of_the_documentation_is_a_game(monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs/games.md").read_text(encoding="utf-8")
+    monkeypatch.setattr("causerie.games.game.GAMES", {})
+    names: dict[str, Any] = {"__name__": "hello"}
+    exec(compile(page.split("```python\n")[1].split("```")[0], "hello.py", "exec"), names)
+    hello = names["Hello"]()
+    state, _ = hello.start([], {}, 1)
+    state, _ = hello.apply(state, Said("a", "alice", "hi"))
+    assert hello.apply(state, Said("b", "bob", "hello"))[1] == [Tell("bob wins."), Score("b", "bob", wins=1), End()]
+    assert "1 times" in hello.apply(state, Stopped("root"))[1][0].text
 
 
 # -- Killer

@@ -30,13 +30,14 @@ end
 
 -- The head of a log, mended first if it is broken; `candidate` is the random name of a new epoch, if one is needed.
 local function log_head(meta, stream, channel, candidate)
-  local m = redis.call('HMGET', meta, 'epoch', 'seq', 'mid', 'ts', 'bytes')
+  local m = redis.call('HMGET', meta, 'epoch', 'seq', 'mid', 'ts', 'bytes', 'game')
   local last, length, mid = stream_state(stream)
   local seq = tonumber(m[2] or '0')
   if m[1] and seq == last and (not mid or mid == m[3]) then
-    return {epoch = m[1], seq = seq, mid = m[3] or '', ts = tonumber(m[4] or '0'), bytes = tonumber(m[5] or '0'), length = length}
+    return {epoch = m[1], seq = seq, mid = m[3] or '', ts = tonumber(m[4] or '0'), bytes = tonumber(m[5] or '0'), length = length,
+      game = m[6]}
   end
-  local h = {epoch = candidate, seq = math.max(seq, last), ts = tonumber(m[4] or '0'), mid = mid or '', bytes = 0, length = length}
+  local h = {epoch = candidate, seq = math.max(seq, last), ts = tonumber(m[4] or '0'), mid = mid or '', bytes = 0, length = length, game = m[6]}
   if seq > last then
     local id = int(seq) .. '-0'
     redis.call('XADD', stream, id, 'm', '', 'j', '')
@@ -54,13 +55,16 @@ end
 -- A repeat has nothing to post, but its answer may have to wait for replicas, and they speak only of what was written.
 local function write_something(h, meta) redis.call('HSET', meta, 'seq', int(h.seq)) end
 
--- Add one message to an open batch `b` = {lines, mids, first, prev}; returns its seq.
-local function log_add(h, b, stream, mid, prefix, middle, tail, now)
+-- Add one message to an open batch `b` = {lines, mids, first, prev}; returns its seq. While a game runs, the entry also
+-- names its author by sid: a nick can change hands, and what counts in a game is who wrote.
+local function log_add(h, b, stream, mid, prefix, middle, tail, now, author)
   if now > h.ts then h.ts = now end
   if not b.first then b.first, b.prev = h.seq + 1, h.mid end
   h.seq = h.seq + 1
   local line = prefix .. int(h.seq) .. ',' .. middle .. string.format(',"ts":%d.%03d', math.floor(h.ts / 1000), h.ts % 1000) .. tail
-  redis.call('XADD', stream, int(h.seq) .. '-0', 'm', mid, 'j', line)
+  local id = int(h.seq) .. '-0'
+  if author and h.game then redis.call('XADD', stream, id, 'm', mid, 'j', line, 's', author)
+  else redis.call('XADD', stream, id, 'm', mid, 'j', line) end
   h.mid, h.bytes, h.length = mid, h.bytes + #line + 64, h.length + 1
   b.mids[#b.mids + 1], b.lines[#b.lines + 1] = mid, line
   return h.seq

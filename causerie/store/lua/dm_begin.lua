@@ -2,8 +2,9 @@
 -- KEYS     1 rec   2 devices   3 meta   4 log   5 remembered ids of the device   6 pending
 -- ARGV     1 channel   2 candidate epoch   3 limit   4 bytes   5 window   6 device   7 gen   8 id ("" none)   9 hash   10 mid
 --          11 JSON prefix   12 JSON middle   13 JSON tail   14 recipients (sids, spaces; "!nick" one is unknown)
---          15 seconds to remember the id ("" as long as the session)
+--          15 seconds to remember the id ("" as long as the session)   16 "1": none of them plays where the sender is dead
 -- RETURNS  {1 new | 2 remembered, seq, {pending: "seq mid ts recipients\nmiddle\ntail"...} in rising seq}   or {0, code, until_ms, reason}
+--          {0, "dead", "", rooms} unless 16
 local function pendings()
   local all = redis.call('HVALS', KEYS[6])
   table.sort(all, function(a, b) return tonumber(string.match(a, '^%d+')) < tonumber(string.match(b, '^%d+')) end)
@@ -20,9 +21,11 @@ if string.sub(ARGV[14], 1, 1) == '!' then return {0, 'no_such_nick', '', 'nobody
 local code = fenced(KEYS[1], KEYS[2], ARGV[6], ARGV[7])
 if code then return {0, code, '', ''} end
 local now = now_ms()
-local ends, reason = sanction(redis.call('HGET', KEYS[1], 'mute'), now)
+local r = redis.call('HMGET', KEYS[1], 'mute', 'dead')
+local ends, reason = sanction(r[1], now)
 if ends then return {0, 'suspended', ends, reason} end
 if known and known.too_old then return {0, 'bad_request', '', 'this id is below all that are remembered'} end
+if r[2] and ARGV[16] ~= '1' then return {0, 'dead', '', r[2]} end
 local head, batch = log_head(KEYS[3], KEYS[4], ARGV[1], ARGV[2]), {lines = {}, mids = {}}
 local seq = log_add(head, batch, KEYS[4], ARGV[10], ARGV[11], ARGV[12], ARGV[13], now)
 log_close(head, batch, KEYS[3], KEYS[4], ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4]))

@@ -5,26 +5,10 @@
 -- RETURNS  seq, 0 when it was here already, -1 when the session is over
 local r = redis.call('HMGET', KEYS[1], 'nick', 'ended')
 if not r[1] or r[2] then return -1 end
-local last = redis.call('HGET', KEYS[4], ARGV[5])
-if last then
-  local ts, seq = string.match(last, '^(%d+) (%d+)')
-  ts, seq = tonumber(ts) - tonumber(ARGV[8]), tonumber(seq) - tonumber(ARGV[6])
-  if ts > 0 or (ts == 0 and seq >= 0) then
-    write_something(log_head(KEYS[2], KEYS[3], ARGV[1], ARGV[2]), KEYS[2])
-    return 0
-  end
+if not fresh_copy(KEYS[4], ARGV[5], ARGV[8], ARGV[6], tonumber(ARGV[12])) then
+  write_something(log_head(KEYS[2], KEYS[3], ARGV[1], ARGV[2]), KEYS[2])
+  return 0
 end
-local now = now_ms()
-if not last and redis.call('HLEN', KEYS[4]) >= tonumber(ARGV[12]) then
-  local oldest, name
-  local some = redis.call('HRANDFIELD', KEYS[4], 8, 'WITHVALUES')
-  for i = 1, #some, 2 do
-    local at = tonumber(string.match(some[i + 1], ' (%d+)$'))
-    if not oldest or at < oldest then oldest, name = at, some[i] end
-  end
-  redis.call('HDEL', KEYS[4], name)
-end
-redis.call('HSET', KEYS[4], ARGV[5], ARGV[8] .. ' ' .. ARGV[6] .. ' ' .. int(now))
 local head, batch = log_head(KEYS[2], KEYS[3], ARGV[1], ARGV[2]), {lines = {}, mids = {}}
 local seq = log_add(head, batch, KEYS[3], ARGV[7], ARGV[9], ARGV[10], ARGV[11], tonumber(ARGV[8]))
 log_close(head, batch, KEYS[2], KEYS[3], ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4]))

@@ -25,7 +25,7 @@ local function post(i)
   local no = sid ~= '' and refusal(sid, fence, gen)
   if no then return no end
   if known and known.too_old then return {0, 'bad_request', '', 'this id is below all that are remembered'} end
-  local seq = log_add(head, batch, stream, mid, ARGV[6], ARGV[i + 6], ARGV[i + 7], now)
+  local seq = log_add(head, batch, stream, mid, ARGV[6], ARGV[i + 6], ARGV[i + 7], now, sid ~= '' and sid)
   if ids then
     local keyed = string.find(ids, '^[^}]*}:sent:!')
     remember(ids, known, id, seq, hash, keyed and mid or nil, window)
