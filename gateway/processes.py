@@ -18,6 +18,7 @@ from typing import Literal
 from causerie.settings import Settings
 
 _PR_SET_PDEATHSIG = 1
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
 def run(settings: Settings, serve: Callable[[Settings], int]) -> int:
@@ -51,19 +52,22 @@ class _Family:
 
     def handle_signals(self) -> None:
         """Pass every request to stop on to all children."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _STOPPING:
             signal.signal(number, self._stop)
 
     def start(self, settings: Settings, serve: Callable[[Settings], int]) -> None:
         """Fork a child; nothing has started a thread or an event loop yet."""
         parent = os.getpid()
         output, its_stdout = os.pipe()
+        # A signal waits until the child handles it in its own way, and until the parent knows whom to pass it on to.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
         pid = os.fork()
         if pid == 0:
             os._exit(_be_a_child(parent, its_stdout, settings, serve))
         os.close(its_stdout)
         self._outputs.append(output)
         self._pids.add(pid)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
         if self._stopping:  # the signal came before there was anybody to pass it on to
             self._stop()
 
@@ -107,8 +111,9 @@ def _be_a_child(parent: int, stdout: int, settings: Settings, serve: Callable[[S
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:  # it died before the line above; no signal will come
             return 1
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _STOPPING:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPPING)
         os.dup2(stdout, sys.stdout.fileno())
         os.close(stdout)
         return serve(settings)

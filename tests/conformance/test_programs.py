@@ -11,7 +11,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.support import Chat, Gateway, People, Process, Store, Worker, new_word, run_program
+from tests.support import Chat, Gateway, People, Process, Store, Worker, eventually, new_word, run_program
 from tests.support.chat import ADMIN_TOKEN
 from tests.support.processes import causerie_script
 from tests.support.store import free_port
@@ -363,6 +363,11 @@ async def test_chat_without_any_server() -> None:
         assert process.popen.stdin is not None
         process.popen.stdin.write(b"hello\n")
         process.popen.stdin.flush()
+
+        async def tried() -> bool:
+            return "no connection" in process.stderr
+
+        await eventually(tried, "a try to connect")
         process.signal(signal.SIGINT)
         await process.exit_code()
         assert "Traceback" not in process.stderr

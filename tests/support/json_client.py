@@ -66,6 +66,8 @@ class TcpWire:
         await self.write_bytes(text.encode() + b"\n")
 
     async def write_bytes(self, data: bytes) -> None:
+        if self.writer.is_closing():
+            raise ConnectionResetError
         self.writer.write(data)
         await self.writer.drain()
 
