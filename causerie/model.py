@@ -99,7 +99,6 @@ class Session:
     device: str
     gen: int
     version: int
-    address: str = ""
     admin: bool = False
 
     @property

@@ -48,7 +48,7 @@ def _mapped(text: str, limit: int, what: str) -> str:
     return name
 
 
-@lru_cache(maxsize=16384)
+@lru_cache(maxsize=2048)
 def nick(text: str) -> str:
     """The stored form of a nick. Raises `Refused` (`bad_nick`)."""
     if len(text) > 4 * MAX_NICK:

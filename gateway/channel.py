@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import deque
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -22,7 +23,7 @@ RING_MESSAGES: Final = 512
 RING_BYTES: Final = 256 * 1024
 HELD_FRAMES: Final = 1024
 """Frames kept while a log is read; more than these are read from the log instead."""
-HEARD_OF: Final = 4096
+HEARD_OF: Final = 1024
 """Sessions of a room whose latest presence is remembered, to drop repeats."""
 
 
@@ -113,7 +114,8 @@ class Channel:
     def add(self, connection: Connection) -> None:
         """Let a connection into the live flow."""
         if connection not in self.members:
-            self.members = (*self.members, connection)
+            members = (*self.members, connection)
+            self.members = self.people if members == self.people else members  # as a rule one tuple serves for both
 
     def remove(self, connection: Connection) -> None:
         """Take a connection out of the live flow."""
@@ -229,7 +231,7 @@ class Room(Channel):
         news = version >= last[0] and (version, state) != last
         if len(heard_of) >= HEARD_OF:
             del heard_of[next(iter(heard_of))]
-        heard_of[sid] = (version, state) if news else last
+        heard_of[sid] = (version, sys.intern(state)) if news else last
         return news
 
 

@@ -56,7 +56,6 @@ class Connection(asyncio.Protocol):
         "slot",
         "stalled",
         "transport",
-        "written",
     )
 
     transport: asyncio.Transport
@@ -70,14 +69,12 @@ class Connection(asyncio.Protocol):
         self.sid = ""
         self.named = ""
         """The nick that the client knows as its own."""
-        self.channels: list[Channel] = []
+        self.channels: tuple[Channel, ...] = ()
         """Every log it receives, in the live flow or behind."""
         self.replay: Replay | None = None
         self.sent: Sent | None = None
         """For the text protocol: what was written, to tell later what arrived."""
         self.out: list[bytes] | None = None
-        self.written = 0
-        """Bytes given to the transport or the kernel."""
         self.fd = -1
         """The socket's number; valid until `connection_lost`."""
         self.direct = False
@@ -175,7 +172,8 @@ class Connection(asyncio.Protocol):
             return
         data = out[0] if len(out) == 1 else b"".join(out)
         size = len(data)
-        self.written += size
+        if self.sent is not None:
+            self.sent.written += size
         if self.direct or self._may_write_directly():
             try:
                 taken = os.write(self.fd, data)
@@ -304,7 +302,7 @@ class Connection(asyncio.Protocol):
         replay = self.replay = self.replay or Replay(self, self.node)
         for channel, after in starts:
             if channel not in self.channels:
-                self.channels.append(channel)
+                self.channels = (*self.channels, channel)
                 self.node.relay.needed(channel)
                 replay.add(channel, after)
         replay.go()
@@ -313,7 +311,7 @@ class Connection(asyncio.Protocol):
         """Receive this log no more, after what is already on its way."""
         if channel.pending:
             self.node.hub.spread(channel)
-        self.channels.remove(channel)
+        self.channels = tuple(other for other in self.channels if other is not channel)
         channel.remove(self)
         if self.replay is not None:
             self.replay.drop(channel)
@@ -324,7 +322,7 @@ class Connection(asyncio.Protocol):
         if self.replay is not None:
             self.replay.stop()
             self.replay = None
-        channels, self.channels = self.channels, []
+        channels, self.channels = list(self.channels), ()
         inbox = self.node.hub.channels.get("@" + self.sid) if self.sid else None
         if inbox is not None:
             inbox.people = tuple(other for other in inbox.people if other is not self)
@@ -352,7 +350,7 @@ class Connection(asyncio.Protocol):
         if self.sent is not None:
             if self.sent.crowded:
                 self.sent.forget_arrived(acknowledged(self.transport))
-            self.sent.note(self.written + sum(map(len, self.out or ())), channel, items)
+            self.sent.note(sum(map(len, self.out or ())), channel, items)
 
     def positions(self) -> dict[str, Position]:
         """What of each log has arrived at a text client; nothing for the others, who tell themselves."""

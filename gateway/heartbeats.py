@@ -14,7 +14,7 @@ from causerie.errors import Goodbye, Refused, Unavailable
 from causerie.store.sessions import Renewal
 from causerie.wire import jsonmsg, line
 from gateway.batch import Dialect, wrapped
-from gateway.tcpinfo import unacknowledged
+from gateway.tcpinfo import acknowledged, unacknowledged
 
 if TYPE_CHECKING:
     from gateway.intake import Client
@@ -139,9 +139,11 @@ class Wheel:
 
     def _progress(self, client: Client, now: float) -> bool:
         """Whether the peer took in a part of a backlog since the last visit; notes since when it took nothing."""
-        unsent = client.transport.get_write_buffer_size()
-        unsent += unacknowledged(client.fd)
-        had, taken = client.stalled, client.written - unsent
+        unsent = client.transport.get_write_buffer_size() + unacknowledged(client.fd)
+        had = client.stalled
+        if had is None and not unsent:
+            return False
+        taken = acknowledged(client.transport)
         if had is None or taken > had.taken:
             client.stalled = Backlog(unsent, taken, now) if unsent else None
         return had is not None and had.unsent > BACKLOG and taken > had.taken

@@ -107,9 +107,9 @@ def _abandon(client: Client) -> None:
     client.early = None
 
 
-def _listen_as(client: Client, channel: Channel) -> None:
+def _listen_as(client: Client, sid: str, channel: Channel) -> None:
     """Be told the notes to a session; they wait until it is known."""
-    client.sid = channel.log[1:]
+    client.sid = sid
     client.early = []
     if client not in channel.people:
         channel.people = (*channel.people, client)
@@ -133,7 +133,7 @@ async def _enter(client: Client, wish: _Wish) -> None:
     client.fresh = attached.new
     client.current = attached.current
     client.heard = node.loop.time()
-    actor = Actor.of(session, client.current)
+    actor = Actor.of(session, client.current, address=client.address)
     if wish.admin_token is not None:
         await node.service.rights.become_admin(actor, wish.admin_token)
     elif session.admin:
@@ -165,7 +165,7 @@ async def _create(client: Client, wish: _Wish) -> Attached:
     inbox = await node.relay.listen("@" + sid)
     if client.gone:
         raise Unavailable
-    _listen_as(client, inbox)
+    _listen_as(client, sid, inbox)
     attached = await node.store.sessions.create(
         nick, digest(wish.cookie), wish.device, node.id, client.address, sid=sid
     )
@@ -194,7 +194,7 @@ async def _resume(client: Client, wish: _Wish, sid: str) -> tuple[Attached, dict
     inbox = await node.relay.listen("@" + sid)
     if client.gone:  # it gave up; its next connection may be in already and must not be replaced
         raise Unavailable
-    _listen_as(client, inbox)
+    _listen_as(client, sid, inbox)
     attached = await node.store.sessions.attach(sid, wish.device, node.id, client.address)
     node.relay.stand(inbox, attached.inbox)
     await asyncio.gather(*[node.relay.open(room) for room in attached.rooms])

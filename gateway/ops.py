@@ -107,7 +107,7 @@ def _room_to_join(request: Request) -> str | None:
 
 async def _reply(client: Client, re: int | None, request: Request) -> Reply:
     service = client.node.service
-    actor = Actor.of(_session(client), client.current, client.cookie)
+    actor = Actor.of(_session(client), client.current, client.cookie, client.address)
     if isinstance(request, jsonmsg.Join):
         return await service.join(actor, request.room)
     if isinstance(request, jsonmsg.History):

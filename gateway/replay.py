@@ -99,7 +99,11 @@ class Replay:
 
     def go(self) -> None:
         """Serve what is in memory now, and the rest in a task."""
-        if self._task is None and not self._step() and self._task is None:  # writing may have paused, and begun it
+        if self._task is not None:
+            return
+        if self._step():
+            self.connection.caught_up()
+        elif self._task is None:  # writing may have paused, and begun it
             self._task = asyncio.get_running_loop().create_task(self._run())
 
     def resume(self) -> None:

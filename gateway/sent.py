@@ -26,18 +26,21 @@ class _Mark(NamedTuple):
 class Sent:
     """The unacknowledged part of one text connection's stream. Empty (no deque) while nothing is under way."""
 
-    __slots__ = ("_marks", "heartbeat", "moved")
+    __slots__ = ("_marks", "heartbeat", "moved", "written")
 
     def __init__(self) -> None:
+        self.written = 0
+        """Bytes given to the transport or the kernel."""
         self.moved = True
         """Whether something was sent since the positions were last saved."""
         self.heartbeat = False
         """Whether the client asked for pings."""
         self._marks: deque[_Mark] | None = None
 
-    def note(self, start: int, channel: Channel, items: Sequence[Batch | Notice]) -> None:
-        """These items of a channel are queued from the byte `start` on."""
+    def note(self, before: int, channel: Channel, items: Sequence[Batch | Notice]) -> None:
+        """These items of a channel are queued, behind so many bytes that are not written yet."""
         self.moved = True
+        start = self.written + before
         for item in items:
             end = start + len(item.form(Dialect.TEXT))
             if isinstance(item, Batch):

@@ -58,9 +58,9 @@ class Actor:
     cookie: str = ""
 
     @classmethod
-    def of(cls, session: Session, current: str, cookie: str = "") -> Actor:
+    def of(cls, session: Session, current: str, cookie: str = "", address: str = "") -> Actor:
         """The person at a connection."""
-        return cls(session, session.admin, session.address, session.nick, current, cookie)
+        return cls(session, session.admin, address, session.nick, current, cookie)
 
     @classmethod
     def operator(cls, name: str, address: str = "") -> Actor:

@@ -42,7 +42,7 @@ class Feed:
         self._target, self._executor, self._keys = target, executor, keys
         self._on_frame, self._on_back, self._on_control = on_frame, on_back, on_control
         self._wire: Wire | None = None
-        self._logs: dict[bytes, str] = {}
+        self._logs: set[str] = set()
         self._confirming: dict[bytes, asyncio.Future[None]] = {}
         self._restored: tuple[bytes, asyncio.Future[None]] | None = None
         self._outgoing: list[bytes] = []
@@ -86,12 +86,12 @@ class Feed:
         channel = self._keys.of(log).encode()
         confirmed = self._confirming.get(channel)
         if confirmed is None:
-            if channel in self._logs:
+            if log in self._logs:
                 return
             if self._wire is None:
                 raise Unavailable
             confirmed = self._confirming[channel] = self._loop.create_future()
-            self._logs[channel] = log
+            self._logs.add(log)
             self._send("SUBSCRIBE", channel)
         try:
             async with asyncio.timeout(self._target.timeout):
@@ -102,9 +102,10 @@ class Feed:
 
     def unsubscribe(self, log: str) -> None:
         """Listen no longer. Frames on their way may still arrive."""
-        channel = self._keys.of(log).encode()
-        if self._logs.pop(channel, None) is not None and self._wire is not None:
-            self._send("UNSUBSCRIBE", channel)
+        if log in self._logs:
+            self._logs.remove(log)
+            if self._wire is not None:
+                self._send("UNSUBSCRIBE", self._keys.of(log).encode())
 
     def _send(self, command: str, channel: bytes) -> None:
         if not self._outgoing:
@@ -131,13 +132,12 @@ class Feed:
                 self._restored[1].set_result(None)
 
     def _deliver(self, channel: bytes, data: bytes) -> None:
-        log = self._logs.get(channel)
-        if log is not None:
-            self._on_frame(log, data)
-        elif channel == self._control:
+        if channel == self._control:
             self._on_control(data)
         elif channel == self._probe:
             self._seen = self._loop.time()
+        elif (log := self._keys.log_of(channel.decode())) in self._logs:
+            self._on_frame(log, data)
 
     def _drop(self) -> None:
         wire, self._wire = self._wire, None
@@ -146,7 +146,7 @@ class Feed:
             wire.abort()
         failed, self._confirming = self._confirming, {}
         for channel, confirmed in failed.items():
-            self._logs.pop(channel, None)
+            self._logs.discard(self._keys.log_of(channel.decode()))
             if not confirmed.done():
                 confirmed.set_exception(Unavailable())
                 confirmed.exception()
@@ -165,7 +165,7 @@ class Feed:
         wire = await self._target.dial(lambda: Wire(self._on_reply, self._on_lost))
         self._lost.clear()
         self._wire = wire
-        channels = [self._control, self._probe, *self._logs]
+        channels = [self._control, self._probe, *(self._keys.of(log).encode() for log in self._logs)]
         last = self._loop.create_future()
         self._restored = (channels[-1], last)
         try:

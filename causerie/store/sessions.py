@@ -124,7 +124,7 @@ class Sessions(Directory):
                 return await self.attach(other, device, gateway, address)
         if mute:
             await self._run("session_mute", self._k(sid, "rec", "rooms"), self._keys.of("@" + sid), mute)
-        session = Session(sid, nick, device, 1, 1, address)
+        session = Session(sid, nick, device, 1, 1)
         return Attached(session, position(row), [], {}, LOBBY, mute_end(mute), resumed=False, new=True)
 
     async def _same_cookie(self, nick: str, cookie_hash: str) -> str | None:
@@ -175,7 +175,7 @@ class Sessions(Directory):
             text(row[6]),
             text(row[7]),
         )
-        session = Session(sid, nick, device, gen, version, address)
+        session = Session(sid, nick, device, gen, version)
         session.admin = bool(admin)
         rooms = [text(room) for room in row[8]]
         await self._hold_nick(session)

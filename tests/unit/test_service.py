@@ -37,7 +37,7 @@ class Bench:
         attached = await self.store.sessions.create(
             nick or new_nick(), digest(new_word()), "", "g-test", address, sid=new_sid()
         )
-        actor = Actor.of(attached.session, "#lobby")
+        actor = Actor.of(attached.session, "#lobby", address=address)
         await self.service.join(actor, "#lobby")
         for room in rooms:
             await self.type(actor, f"!join {room}")
