@@ -112,3 +112,5 @@ class Store:
         if self._commits is not None:
             await self._commits.close()
         await self.executor.close()
+        if self._target is not None:
+            await self._target.close()

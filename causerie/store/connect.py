@@ -15,11 +15,11 @@ import redis.exceptions
 from redis.asyncio.cluster import RedisCluster
 from redis.asyncio.connection import parse_url
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import NoBackoff
 
 from causerie.errors import Unavailable
 from causerie.store.resp import AWAY, Arg, Connection, ReplyError, Wire, pack
+from causerie.store.sentinel import Masters
 
 DEFAULT_PORT = 6379
 KEEPALIVE_S = 5
@@ -34,10 +34,10 @@ class Target:
         self.scheme = urlsplit(url).scheme
         if self.scheme not in ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster"):
             raise ValueError(f"unknown scheme in the store's URL: {self.scheme}://")
-        self._sentinel: Sentinel | None = None
+        self._masters: Masters | None = None
         self._nodes = itertools.cycle(hosts_of(urlsplit(url).netloc, DEFAULT_PORT) if self.cluster else ())
         if self.scheme == "redis+sentinel":
-            self._options, self._sentinel, self._master = self._parse_sentinel(url)
+            self._options, self._masters = self._parse_sentinel(url)
         elif self.scheme != "redis+cluster":
             self._options = dict(parse_url(url))
 
@@ -46,7 +46,7 @@ class Target:
         """Whether it is a Cluster."""
         return self.scheme == "redis+cluster"
 
-    def _parse_sentinel(self, url: str) -> tuple[dict[str, Any], Sentinel, str]:
+    def _parse_sentinel(self, url: str) -> tuple[dict[str, Any], Masters]:
         parts = urlsplit(url)
         master, _, db = parts.path.strip("/").partition("/")
         if not master:
@@ -54,17 +54,7 @@ class Target:
         auth = {"password": unquote(parts.password)} if parts.password else {}
         if parts.username:
             auth["username"] = unquote(parts.username)
-        hosts = hosts_of(parts.netloc, 26379)
-        patience = self.timeout / (len(hosts) + 1)  # so that one that hangs leaves time for the others
-        sentinels = Sentinel(  # type: ignore[no-untyped-call]
-            hosts,
-            sentinel_kwargs={
-                "socket_timeout": patience,
-                "socket_connect_timeout": patience,
-                "retry": Retry(NoBackoff(), 0),
-            },
-        )
-        return {**auth, "db": int(db or 0)}, sentinels, master
+        return {**auth, "db": int(db or 0)}, Masters(hosts_of(parts.netloc, 26379), master, self.timeout)
 
     async def dial(self, factory: Callable[[], Wire]) -> Wire:
         """A connection that has passed AUTH, SELECT and ROLE, within `timeout` seconds. Raises OSError, ReplyError,
@@ -75,18 +65,22 @@ class Target:
 
     async def _dial(self, factory: Callable[[], Wire]) -> Wire:
         options = dict(self._options) if not self.cluster else self._seed()
-        if self._sentinel is not None:
-            try:
-                options["host"], options["port"] = await self._sentinel.discover_master(self._master)
-            except (MasterNotFoundError, redis.exceptions.RedisError) as error:
-                raise Unavailable(f"no sentinel knows the master {self._master}: {error}") from None
+        if self._masters is not None:
+            options["host"], options["port"] = await self._masters.find()
         wire = await self._open(options, factory)
         try:
             await self._handshake(wire, options)
         except BaseException:
             wire.abort()
             raise
+        if self._masters is not None:
+            self._masters.keep(wire, (options["host"], options["port"]))
         return wire
+
+    async def close(self) -> None:
+        """Stop looking after the connections."""
+        if self._masters is not None:
+            await self._masters.close()
 
     def _seed(self) -> dict[str, Any]:
         """The next node of those that the URL names: each hears all that is published."""

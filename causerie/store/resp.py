@@ -95,6 +95,11 @@ class Wire(asyncio.Protocol):
         self.transport = None
         self.on_lost(self)
 
+    def hang_up(self) -> None:
+        """End the connection, and tell as if the peer had."""
+        if self.transport is not None:
+            self.transport.abort()
+
     def abort(self) -> None:
         """End the connection; no reply comes any more."""
         transport, self.transport = self.transport, None

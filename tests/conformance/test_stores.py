@@ -1,14 +1,13 @@
 """docs/protocol.md: `--redis-url` with `redis+cluster://` and `redis+sentinel://`, on real servers."""
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.support import Chat, People, Process, Store, eventually
-from tests.support.store import free_port, valkey_binary
+from tests.support import Chat, People, Store, eventually
+from tests.support.sentinel import Sentinel
+from tests.support.store import free_port
 from tests.support.timing import PATIENCE
 
 
@@ -26,14 +25,10 @@ def cluster_url() -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def sentinel_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def sentinel_url() -> Iterator[str]:
     """One master and one sentinel that watches it."""
-    with Store() as store:
-        port = free_port()
-        path: Path = tmp_path_factory.mktemp("sentinel") / "sentinel.conf"
-        path.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor talk 127.0.0.1 {store.port} 1\n")
-        with Process([valkey_binary(), str(path), "--sentinel"], name="sentinel"):
-            yield f"redis+sentinel://127.0.0.1:{port}/talk"
+    with Store() as store, Sentinel(store) as sentinel:
+        yield sentinel.url
 
 
 @pytest.fixture(params=["cluster_url", "sentinel_url"])
@@ -81,52 +76,76 @@ async def test_a_chat_on_it(people: People) -> None:
     assert len(await rest.items("/audit")) == 3
 
 
-async def test_failover_by_sentinel_loses_nothing_told(tmp_path: Path) -> None:
+@pytest.fixture
+def master() -> Iterator[Store]:
+    with Store(repl_diskless_sync_delay=0) as started:
+        yield started
+
+
+@pytest.fixture
+def replica(master: Store) -> Iterator[Store]:
+    with Store(replicaof=f"127.0.0.1 {master.port}") as started:
+        yield started
+
+
+@pytest.fixture
+async def sentinel(master: Store, replica: Store) -> AsyncIterator[Sentinel]:
+    with Sentinel(master) as started:
+        await started.knows_replica()
+        yield started
+
+
+async def test_failover_by_sentinel_loses_nothing_told(master: Store, replica: Store, sentinel: Sentinel) -> None:
     """“redis+sentinel” is for failover: after one, the chat goes on by itself on the replica."""
-    with Store(repl_diskless_sync_delay=0) as master, Store(replicaof=f"127.0.0.1 {master.port}") as replica:
-        port = free_port()
-        conf = tmp_path / "sentinel.conf"
-        conf.write_text(
-            f"port {port}\nbind 127.0.0.1\nsentinel monitor talk 127.0.0.1 {master.port} 1\n"
-            "sentinel down-after-milliseconds talk 500\nsentinel failover-timeout talk 3000\n"
-        )
-        with Process([valkey_binary(), str(conf), "--sentinel"], name="sentinel"):
-            await _replica_known(port)
-            with Chat(master, gateways=2, workers=1, redis_url=f"redis+sentinel://127.0.0.1:{port}/talk") as chat:
-                async with People(chat) as people:
-                    room = people.room()
-                    alice = await people.enter("alice", 0, room=room)
-                    bob = await people.enter("bob", 1, room=room)
-                    await alice.say(room, "before")
-                    await bob.message("before")
-                    await _caught_up(master, replica)
-                    master.kill()
-                    number = alice.next_id()
+    with Chat(master, gateways=2, workers=1, redis_url=sentinel.url) as chat:
+        async with People(chat) as people:
+            room = people.room()
+            alice = await people.enter("alice", 0, room=room)
+            bob = await people.enter("bob", 1, room=room)
+            await alice.say(room, "before")
+            await bob.message("before")
+            await _caught_up(master, replica)
+            master.kill()
+            number = alice.next_id()
 
-                    async def taken() -> bool:
-                        answer = await alice.ask("send", id=number, to=room, body="after", patience=30)
-                        return bool(answer["ev"] == "ack")
+            async def taken() -> bool:
+                answer = await alice.ask("send", id=number, to=room, body="after", patience=30)
+                return bool(answer["ev"] == "ack")
 
-                    await eventually(taken, "a send after the failover", 40)
-                    assert (await bob.message("after", patience=30))["seq"] == 2
-                    assert not alice.seen("reset")
-                    assert not bob.seen("reset")
+            await eventually(taken, "a send after the failover", 40)
+            assert (await bob.message("after", patience=30))["seq"] == 2
+            assert not alice.seen("reset")
+            assert not bob.seen("reset")
 
 
-async def _replica_known(port: int) -> None:
-    """Until the sentinel has found the replica."""
-    import redis
+async def test_nothing_goes_to_a_master_that_is_one_no_more(master: Store, replica: Store, sentinel: Sentinel) -> None:
+    """After a failover by hand the old master takes writes for seconds, until its demotion wipes them out. What is
+    acknowledged then must be on the new one.
+    """
+    with Chat(master, gateways=2, workers=1, redis_url=sentinel.url) as chat:
+        async with People(chat) as people:
+            room = people.room()
+            alice = await people.enter("alice", 0, room=room)
+            bob = await people.enter("bob", 1, room=room)
+            await alice.say(room, "before")
+            await bob.message("before")
+            await _caught_up(master, replica)
 
-    with redis.Redis(port=port, decode_responses=True) as sentinel:
+            async def ordered() -> bool:
+                return sentinel.ask("FAILOVER", "talk") is not None
 
-        async def known() -> bool:
-            try:
-                found = await asyncio.to_thread(sentinel.execute_command, "SENTINEL REPLICAS talk")
-            except redis.RedisError:
-                return False
-            return bool(found)
+            await eventually(ordered, "a replica good enough", 40)
+            with replica.client() as promoted, master.client() as old:
 
-        await eventually(known, "the sentinel's replica", 30)
+                async def left() -> bool:
+                    feeds = [client for client in old.client_list(_type="pubsub") if int(client["sub"]) > 1]
+                    return sentinel.master == replica.port and not feeds
+
+                await eventually(left, "the gateways away from the old master")
+                assert old.info("replication")["role"] == "master"
+                assert await alice.say(room, "after")
+                await bob.message("after")
+                assert promoted.xlen(f"{chat.namespace}:{{{room}}}:log") == 2
 
 
 async def _caught_up(master: Store, replica: Store) -> None:

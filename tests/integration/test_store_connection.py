@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gc
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,8 +13,7 @@ from causerie.errors import Unavailable
 from causerie.store.connect import Target
 from causerie.store.resp import Connection, Wire
 from tests.support import Store, eventually
-from tests.support.processes import Process
-from tests.support.store import free_port, valkey_binary
+from tests.support.sentinel import Sentinel
 
 
 @pytest.fixture
@@ -68,17 +66,14 @@ async def test_a_server_that_hangs_up_in_the_handshake_is_dialled_again_at_once(
     server.close()
 
 
-async def test_a_sentinel_that_hangs_leaves_time_for_the_next(store: Store, tmp_path: Path) -> None:
+async def test_a_sentinel_that_hangs_leaves_time_for_the_next(store: Store) -> None:
     async def say_nothing(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError, asyncio.CancelledError):
             await reader.read()
 
     hanging = await asyncio.start_server(say_nothing, "127.0.0.1", 0)
-    port = free_port()
-    path = tmp_path / "sentinel.conf"
-    path.write_text(f"port {port}\nbind 127.0.0.1\nsentinel monitor talk 127.0.0.1 {store.port} 1\n")
-    hosts = f"127.0.0.1:{hanging.sockets[0].getsockname()[1]},127.0.0.1:{port}"
-    with Process([valkey_binary(), str(path), "--sentinel"], name="sentinel"):
+    with Sentinel(store) as sentinel:
+        hosts = f"127.0.0.1:{hanging.sockets[0].getsockname()[1]},127.0.0.1:{sentinel.port}"
         connection = Connection(Target(f"redis+sentinel://{hosts}/talk", timeout=1.5).dial, timeout=1.5)
 
         async def answers() -> bool:
