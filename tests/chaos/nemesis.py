@@ -12,7 +12,7 @@ from tests.chaos.history import Wrong
 from tests.chaos.proxy import Link
 from tests.chaos.rig import HEARTBEAT_TTL, GatewaySeat, Rig, Seat
 
-AT_ONCE = 4
+AT_ONCE = 8
 """Faults that may be under way together."""
 
 Deed = Callable[[Rig, random.Random], Awaitable[None]]
