@@ -9,7 +9,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 # Tests mostly wait for real processes: four at once suit two cores.
 TESTERS ?= 4
 
-.PHONY: run test fuzz check bench format lock clean
+.PHONY: run test chaos fuzz check bench format lock clean
 
 ## Run the chat on this machine: `make run ARGS="--tcp-port 5050"`
 run: $(RUN_STAMP)
@@ -22,6 +22,10 @@ test: $(DEV_STAMP)
 ## Throw noise and bitten sessions at the codecs and a real gateway: `make fuzz DURATION=10m`
 fuzz: $(DEV_STAMP)
 	$(BIN)/python -m tests.fuzz $(or $(DURATION),60s)
+
+## Break everything at random for two minutes and look for losses: `make chaos ARGS="--seed 7 --duration 600"`
+chaos: $(DEV_STAMP)
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 ## Lint, format, types, arrows of import
 check: $(DEV_STAMP)
