@@ -8,6 +8,7 @@ It comes back by itself through any of its URLs, misses nothing and says nothing
 """
 
 from causerie.client.client import Client
+from causerie.client.files import SavedFile, SentFile, TransferFailed
 from causerie.client.results import (
     Ack,
     ClientError,
@@ -32,5 +33,8 @@ __all__ = [
     "OutcomeUnknown",
     "Refused",
     "Result",
+    "SavedFile",
+    "SentFile",
+    "TransferFailed",
     "Unreachable",
 ]

@@ -10,12 +10,15 @@ import itertools
 import random
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
 import msgspec
 
+from causerie.client import files
 from causerie.client.core import CONTROL_LANE, Answer, Core, Hangup, lane_name
+from causerie.client.files import Progress, SavedFile, SentFile
 from causerie.client.lanes import REMEMBERED
 from causerie.client.results import Ack, ClientError, Closed, Event, Message, Result, Unreachable
 from causerie.client.transport import Transport, TransportError, check_url, open_transport
@@ -92,6 +95,8 @@ class Client:
         self._waiters: list[asyncio.Future[None]] = []
         self._futures: dict[int, asyncio.Future[Event]] = {}
         self._task: asyncio.Task[None] | None = None
+        self.url = self.urls[0]
+        """Where the client is, or was last."""
         self._welcomed = False
         self._leaving = False
         self._answered = 0
@@ -231,6 +236,32 @@ class Client:
         event = await self._ask(self._core.command(line))
         return msgspec.convert(event, Ack) if event["ev"] == "ack" else msgspec.convert(event, Result)
 
+    async def ask(self, line: str, again: int | None = None) -> tuple[int, Result]:
+        """Do a command whose answer is for the asker alone and no event; also its id, by which to ask it again."""
+        await self._room_in(CONTROL_LANE)
+        request_id = self._core.command(line, quiet=True, again=again)
+        return request_id, await _converted(self._ask(request_id), Result)
+
+    async def send_file(
+        self, to: str | list[str], path: str | Path, *, name: str | None = None, progress: Progress | None = None
+    ) -> SentFile:
+        """Send a file to a room or to people, through whatever dies meanwhile; returns when it is posted.
+
+        Bytes that are at the server already, for this session to read, are not uploaded. Raises `Refused` (too
+        large, suspended, ...; `NotSent` for what cannot be read here) and `TransferFailed`.
+        """
+        return await files.send(self, to, Path(path), name, progress or _nobody)
+
+    async def get_file(
+        self, file_id: str, path: str | Path = ".", *, overwrite: bool = False, progress: Progress | None = None
+    ) -> SavedFile:
+        """Get a file into a folder or under a name; what came of it in an earlier try is gone on from.
+
+        It is there under its name only when its SHA-256 is right. Raises `FileExistsError` where there is a
+        file already, `Refused`, `TransferFailed`, `OSError`.
+        """
+        return await files.get(self, file_id, Path(path), overwrite=overwrite, progress=progress or _nobody)
+
     async def join(self, room: str) -> Result:
         """Enter a room; data {"room", "epoch", "seq", "members"}."""
         return await self._op(op="join", room=room)
@@ -339,6 +370,7 @@ class Client:
         except TransportError as error:
             return Hangup(str(error)), False
         writer: asyncio.Task[None] | None = None
+        self.url = url
         try:
             await transport.send([self._core.connected()])
             writer = asyncio.get_running_loop().create_task(self._write(transport))
@@ -436,6 +468,10 @@ class Client:
             self._core.close(error)
             self._pass_on()
             self._rouse()
+
+
+def _nobody(_done: int, _total: int) -> None:
+    """Progress that nobody watches."""
 
 
 async def _converted(future: asyncio.Future[Event], kind: type[T]) -> T:

@@ -105,10 +105,23 @@ class Core:
 
     # -- what the user asks --------------------------------------------------------------------------------
 
-    def request(self, lane: str, *, repeatable: bool = True, internal: bool = False, **op: Any) -> int:
-        """Queue an op in a lane and return its id. Raises `NotSent` for what no server would read."""
-        self._last_id += 1
-        op = {"op": op.pop("op"), "id": self._last_id, **op}
+    def request(
+        self,
+        lane: str,
+        *,
+        repeatable: bool = True,
+        internal: bool = False,
+        quiet: bool = False,
+        again: int | None = None,
+        **op: Any,
+    ) -> int:
+        """Queue an op in a lane and return its id. Raises `NotSent` for what no server would read.
+
+        `quiet`: its answer is no event; `again`: it is the op that was answered before under this id.
+        """
+        self._last_id += again is None
+        request_id = again or self._last_id
+        op = {"op": op.pop("op"), "id": request_id, **op}
         try:
             frame = self._encode(op)
         except UnicodeEncodeError:
@@ -117,18 +130,19 @@ class Core:
             # A server skips such a line and cannot say which one it was.
             raise NotSent("too_long", f"{len(frame)} bytes; at most {MAX_LINE} can be sent at once")
         found = self.lane(lane)
-        found.add(Request(self._last_id, op, frame, repeatable=repeatable, internal=internal))
-        self._lane_of[self._last_id] = found
-        return self._last_id
+        found.add(Request(request_id, op, frame, repeatable=repeatable, internal=internal, quiet=quiet))
+        self._lane_of[request_id] = found
+        return request_id
 
     def send(self, to: str | list[str], body: str, kind: str | None = None) -> int:
         """Queue a message; it goes again, under the same id, until it is answered."""
         extra: dict[str, Any] = {} if kind is None else {"kind": kind}
         return self.request(lane_name(to), op="send", to=to, body=body, **extra)
 
-    def command(self, line: str) -> int:
+    def command(self, line: str, *, quiet: bool = False, again: int | None = None) -> int:
         """Queue a line as a person would type it."""
-        return self.request(CONTROL_LANE, op="command", line=line, repeatable=verb_of(line) not in UNREPEATABLE)
+        repeatable = verb_of(line) not in UNREPEATABLE
+        return self.request(CONTROL_LANE, op="command", line=line, repeatable=repeatable, quiet=quiet, again=again)
 
     def quit(self) -> int:
         """Queue the goodbye."""
@@ -365,7 +379,8 @@ class Core:
         if request.internal:
             self._on_restored(request, event)
             return
-        self._events.append(event)
+        if not request.quiet:
+            self._events.append(event)
         error = refusal(event) if event["ev"] == "error" else None
         self._answers.append(Answer(request.id, event, error))
 

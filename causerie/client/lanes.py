@@ -32,6 +32,7 @@ class Request:
     frame: bytes
     repeatable: bool = True
     internal: bool = False
+    quiet: bool = False
     place: int = 0
     transmitted: bool = False
     sent_at: float = 0.0

@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 import msgspec
 
 from causerie.errors import REFUSALS, Refused
+from causerie.wire.jsonmsg import File
 
 Event: TypeAlias = dict[str, Any]
 """One JSON object of the protocol, with the protocol's own names (docs/protocol.md), or one of the client's
@@ -43,6 +44,8 @@ class Message(msgspec.Struct, frozen=True):
     ts: float = 0.0
     kind: str = "message"
     to: list[str] = []
+    file: File | None = None
+    """Of a message of kind `file`: `Client.get_file(file.id)` gets it."""
 
     @property
     def reply_to(self) -> str:

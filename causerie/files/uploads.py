@@ -53,16 +53,13 @@ class Uploads:
         addressees = await self._addressees(session.sid, to)
         who = {"nick": session.nick, "sid": session.sid, "device": session.device}
         record = self._record(addressees, size, sha256, name, **who)
+        if id_ is not None:
+            record.id = hashlib.sha256(f"{session.sid}/{session.device}/{id_}".encode()).hexdigest()[:32]
         earlier = await self._earlier(record)
         if earlier is not None:
             return await self._go_on(earlier)
-        if id_ is not None:
-            record.id = hashlib.sha256(f"{session.sid}/{session.device}/{id_}".encode()).hexdigest()[:32]
-        opened = await self._store.files.open(record, KEEP_MS)
-        if opened == 0:
+        if not await self._store.files.open(record, KEEP_MS):
             raise Refused("bad_request", "this id was used for another file")
-        if opened == 2 and (known := await self._store.files.get(record.id)) and known.state != "open":
-            return await self._go_on(known)
         try:
             return await self._admit(record)
         except Refused as refused:
@@ -107,9 +104,17 @@ class Uploads:
         return " ".join(found for found in sids if found)
 
     async def _earlier(self, record: FileRecord) -> FileRecord | None:
+        """The same file asked for before: under this very id, or another one that is not sent yet."""
+        asked = await self._store.files.get(record.id)
+        if asked is not None and asked.what == record.what and await self._admitted(asked):
+            return asked
         known = await self._store.files.opened(record.sid, record.what)
-        earlier = await self._store.files.get(known) if known else None
-        return earlier if earlier and earlier.state in {"open", "whole"} else None
+        other = await self._store.files.get(known) if known else None
+        return other if other and other.state in {"open", "whole"} else None
+
+    async def _admitted(self, record: FileRecord) -> bool:
+        """Whether it was counted too, before whoever opened it died."""
+        return record.state != "open" or await self._store.files.opened(record.sid, record.what) == record.id
 
     async def _go_on(self, record: FileRecord) -> FileRecord:
         if record.state == "gone":
@@ -117,16 +122,16 @@ class Uploads:
         return await self.finish(record.id) if record.offset == record.size else record
 
     async def _admit(self, record: FileRecord) -> FileRecord:
-        """Count a new upload against the limits. Raises `Refused`."""
+        """Count a new upload against the limits, and note it last: what is noted was counted. Raises `Refused`."""
         files, settings = self._store.files, self._settings
-        if not await files.remember_open(record):
-            raise Refused("denied", f"you have {MOST_OPEN} unfinished uploads; go on with one, or wait")
         if not await files.charge(record.sid, record.id, record.charge, settings.session_quota):
             raise Refused("denied", f"your files may take {format_size(settings.session_quota)}, and would take more")
         if await self._reuse(record):
             return await self.finish(record.id)
         if not await files.charge_all(record.id, record.charge, settings.files_quota):
             raise _full()
+        if not await files.remember_open(record):
+            raise Refused("denied", f"you have {MOST_OPEN} unfinished uploads; go on with one, or wait")
         return record if record.size else await self.finish(record.id)
 
     # -- the same bytes --------------------------------------------------------------------------------------------

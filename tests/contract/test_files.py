@@ -149,6 +149,27 @@ async def test_under_one_id_it_is_sent_once(exchange: Exchange, store: Store) ->
     assert len(await events(store, "#dev")) == 1
 
 
+async def test_under_one_id_it_goes_on_after_a_death(exchange: Exchange, store: Store) -> None:
+    """What was opened and not counted yet is counted; what is sent meanwhile is not sent again."""
+    alice = await person(store, "alice", "#dev")
+    real = store.files.remember_open
+
+    async def dies(_: object) -> bool:
+        raise Unavailable
+
+    store.files.remember_open = dies  # type: ignore[method-assign]
+    with pytest.raises(Unavailable):
+        await exchange.offer(alice, "#dev", DATA, id_=7)
+    store.files.remember_open = real  # type: ignore[method-assign]
+    record = await exchange.offer(alice, "#dev", DATA, id_=7)
+    assert await store.files.usage(alice.sid) == await store.files.usage() == 65536
+    await exchange.put(record, DATA)
+    other = await exchange.offer(alice, "#dev", DATA, id_=8)
+    again = await exchange.offer(alice, "#dev", DATA, id_=7)
+    assert (again.id, again.state, other.state) == (record.id, "sent", "sent")
+    assert len(await events(store, "#dev")) == 2
+
+
 async def test_the_wrong_place_and_too_many_bytes(exchange: Exchange, store: Store) -> None:
     alice = await person(store, "alice")
     record = await exchange.offer(alice, "#lobby", DATA)
