@@ -26,6 +26,8 @@ from causerie.commands import Call, Say
 from causerie.names import LOBBY
 from causerie.wire import jsonmsg, line
 from causerie.wire.framing import LineFramer, Mark
+from cli import transfers
+from cli.transfers import Transfers
 
 PATIENCE: Final = 60.0
 """Seconds without any answer after which the end of input waits no longer for what is unacknowledged."""
@@ -74,6 +76,7 @@ class LineClient:
         self._failed = False
         self._mute = False
         self._welcomes = 0
+        self._transfers = Transfers(client, self._print, complain)
 
     async def run(self) -> int:
         """Live from the first connection to the goodbye; returns the exit status."""
@@ -89,9 +92,10 @@ class LineClient:
             self._goodbye = loop.create_task(self._say_goodbye())
             await asyncio.wait([printing, self._goodbye], return_when=asyncio.FIRST_COMPLETED)
         self._reading.cancel()
+        await self._transfers.stop()
         await self._client.close()
         await printing
-        return int(self._failed)
+        return int(self._failed or self._transfers.failed)
 
     def _on_signal(self) -> None:
         if self._goodbye is not None:
@@ -102,6 +106,13 @@ class LineClient:
 
     async def _say_goodbye(self) -> None:
         client = self._client
+        self._transfers.no_more_answers()
+        try:
+            if self._patience == PATIENCE:
+                await self._transfers.finish()
+        except asyncio.CancelledError:
+            self._patience = HASTE
+        await self._transfers.stop()
         try:
             async with asyncio.timeout(self._patience):
                 await client.welcomed()
@@ -143,7 +154,10 @@ class LineClient:
             text = line.decode(typed)
         except Refused as error:
             raise NotSent(error.code, error.text) from None
-        if not text.strip():
+        if self._transfers.answer(text) or not text.strip():
+            return True
+        if (transfer := transfers.parse(text)) is not None:
+            self._transfers.begin(transfer, self._current or "")
             return True
         said = self._parse(text)
         if isinstance(said, Call) and said.name == "quit":
@@ -213,6 +227,7 @@ class LineClient:
     def _print(self, event: Event) -> None:
         if self._mute:
             return
+        self._transfers.clear()
         text = as_json(event) if self._json else as_text(event, first=self._welcomes == 1)
         try:
             sys.stdout.buffer.write(text.encode("utf-8", "replace"))

@@ -245,10 +245,11 @@ class Client:
     async def send_file(
         self, to: str | list[str], path: str | Path, *, name: str | None = None, progress: Progress | None = None
     ) -> SentFile:
-        """Send a file to a room or to people, through whatever dies meanwhile; returns when it is posted.
+        """Send a file to a room ("": the current one) or to people, through whatever dies meanwhile.
 
-        Bytes that are at the server already, for this session to read, are not uploaded. Raises `Refused` (too
-        large, suspended, ...; `NotSent` for what cannot be read here) and `TransferFailed`.
+        Returns when it is posted. Bytes that are at the server already, for this session to read, are not
+        uploaded. Raises `Refused` (too large, suspended, ...; `NotSent` for what cannot be read here) and
+        `TransferFailed`.
         """
         return await files.send(self, to, Path(path), name, progress or _nobody)
 

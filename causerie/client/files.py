@@ -113,8 +113,8 @@ async def send(client: Client, to: str | list[str], path: Path, name: str | None
 
 
 def _command(to: str | list[str]) -> str:
-    if isinstance(to, str) and to.startswith("#"):
-        return f"!broadcast_file {to}"
+    if isinstance(to, str) and not to.startswith("@"):
+        return f"!broadcast_file {to}".rstrip()
     return f"{to if isinstance(to, str) else ' '.join(to)} !send_file"
 
 
@@ -157,10 +157,10 @@ def _readable(path: Path) -> BufferedReader:
     try:
         file = path.open("rb")
     except OSError as error:
-        raise NotSent("bad_request", f"{path}: {error.strerror or error}") from None
+        raise NotSent("bad_request", error.strerror or str(error)) from None
     try:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise NotSent("bad_request", f"{path} is no file")
+            raise NotSent("bad_request", "this is no file")
     except BaseException:
         file.close()
         raise

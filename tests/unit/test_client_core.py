@@ -55,6 +55,33 @@ def core() -> Core:
     return Core("ann", first_id=1000, random=lambda: 0.5)
 
 
+class TestQuietCommands:
+    def test_the_answer_is_for_the_asker_alone(self, core: Core) -> None:
+        """What holds a secret (the token of a file) is no event that a user prints."""
+        greeted(core)
+        core.take_events()
+        asked = core.command("!get x", quiet=True)
+        assert [op["id"] for op in sent(core)] == [asked]
+        core.receive(frame(ev="result", re=asked, text=["secret"], data={"token": "secret"}), 0.0)
+        assert core.take_events() == []
+        (answer,) = core.take_answers()
+        assert (answer.id, answer.event and answer.event["data"]) == (asked, {"token": "secret"})
+
+    def test_it_can_be_asked_again_under_its_id(self, core: Core) -> None:
+        """So the server knows that it is the same file, whatever became of it since."""
+        greeted(core)
+        asked = core.command("!send_file x", quiet=True)
+        sent(core)
+        core.receive(frame(ev="result", re=asked, text=[], data={}), 0.0)
+        other = core.command("!list")
+        again = core.command("!send_file x", quiet=True, again=asked)
+        assert (again, other > asked) == (asked, True)
+        assert [op["id"] for op in sent(core)] == [other, asked]
+        core.receive(frame(ev="result", re=asked, text=[], data={"sent": True}), 0.0)
+        assert core.take_answers()[-1].id == asked
+        assert core.send("#lobby", "hi") == other + 1
+
+
 class TestHello:
     def test_first_hello_carries_nick_and_a_cookie_of_its_own_and_can_be_repeated(self, core: Core) -> None:
         """hello: "With a client-made cookie beside `nick`, a `hello` that got no answer can be repeated"."""
