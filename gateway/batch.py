@@ -112,6 +112,18 @@ def _lines_of(raw: bytes) -> bytes:
         return line.notice(["there is a message that cannot be shown here"]).encode()
 
 
+def join(*batches: Batch) -> Batch:
+    """Batches that follow one another as one, up to about `PART` bytes."""
+    some, size = list(batches[:1]), len(batches[0].lines)
+    for batch in batches[1:]:
+        size += len(batch.lines)
+        if size > PART:
+            break
+        some.append(batch)
+    mids = [mid for batch in some for mid in batch.mids]
+    return Batch(some[0].first, mids, b"".join([batch.lines for batch in some]))
+
+
 class Notice:
     """An event that is not numbered, for the members of a room but the session `skip`."""
 

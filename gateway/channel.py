@@ -12,7 +12,7 @@ from causerie import names
 from causerie.model import Position
 from causerie.store.frames import Frame
 from causerie.wire import jsonmsg
-from gateway.batch import Batch, Notice
+from gateway.batch import Batch, Notice, join
 
 if TYPE_CHECKING:
     from gateway.connection import Connection
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 RING_MESSAGES: Final = 512
 RING_BYTES: Final = 256 * 1024
+WORTH_JOINING: Final = 4
+"""Batches that are put together for one who is behind."""
 HELD_FRAMES: Final = 1024
 """Frames kept while a log is read; more than these are read from the log instead."""
 HEARD_OF: Final = 1024
@@ -151,7 +153,17 @@ class Channel:
 class Room(Channel):
     """A room here."""
 
-    __slots__ = ("_bounds", "_ring", "_ring_bytes", "count", "count_due", "heard_of", "notices", "notices_seen")
+    __slots__ = (
+        "_bounds",
+        "_joined",
+        "_ring",
+        "_ring_bytes",
+        "count",
+        "count_due",
+        "heard_of",
+        "notices",
+        "notices_seen",
+    )
 
     def __init__(self, log: str, bounds: Kept) -> None:
         super().__init__(log)
@@ -159,6 +171,8 @@ class Room(Channel):
         self.members: set[Connection] = set()
         self._ring: deque[Batch] = deque()
         self._ring_bytes = 0
+        self._joined: Batch | None = None
+        """What was last put together for those who come back: as a rule many stand at one place."""
         self.heard_of: dict[str, tuple[int, str]] = {}
         """sid -> version and state of its latest presence here."""
         self.notices: deque[Notice] = deque(maxlen=32)
@@ -188,6 +202,7 @@ class Room(Channel):
         self._clear()
 
     def cut(self, position: Position) -> None:
+        self._joined = None
         kept = [batch for batch in self._ring if batch.last <= position.seq]
         super().cut(position)
         self._ring.extend(kept)
@@ -196,10 +211,23 @@ class Room(Channel):
     def _clear(self) -> None:
         self._ring.clear()
         self._ring_bytes = 0
+        self._joined = None
 
     def kept_after(self, seq: int) -> Batch | None:
-        batch = self._find(seq + 1)
-        return batch.after(seq) if batch is not None else None
+        ring, joined = self._ring, self._joined
+        if not ring or not ring[0].first <= seq + 1 <= ring[-1].last:
+            return None
+        if joined is not None and joined.first == seq + 1:
+            return joined
+        following: list[Batch] = []
+        for batch in reversed(ring):
+            following.append(batch)
+            if batch.first <= seq + 1:
+                break
+        if len(following) < WORTH_JOINING:
+            return following[-1].after(seq)
+        self._joined = join(following[-1].after(seq), *reversed(following[:-1]))
+        return self._joined
 
     def mid_at(self, seq: int) -> str | None:
         batch = self._find(seq)
