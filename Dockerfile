@@ -16,7 +16,8 @@ RUN /opt/causerie/bin/python -m pip install --no-cache-dir --disable-pip-version
     /opt/causerie/bin/python -m pip uninstall --yes --quiet setuptools pip
 
 FROM python:3.11-slim
-RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/causerie causerie
+RUN useradd --system --uid 10001 --create-home --home-dir /var/lib/causerie causerie && \
+    install -d -o causerie -g causerie /var/lib/causerie/files
 COPY --from=build /opt/causerie /opt/causerie
 ENV PATH=/opt/causerie/bin:$PATH \
     PYTHONUNBUFFERED=1 \

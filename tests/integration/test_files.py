@@ -10,9 +10,9 @@ import pytest
 
 from causerie.client import Client, Event, Refused
 from tests.support import Chat, Store
-from tests.support.processes import Gateway
+from tests.support.processes import Gateway, Serve
 from tests.support.s3 import Place, folder
-from tests.support.timing import PATIENCE
+from tests.support.timing import PATIENCE, eventually
 from tests.support.words import new_nick, new_room
 
 MIB = 2**20
@@ -172,3 +172,32 @@ async def test_memory_of_a_transfer_is_bounded(store: Store, tmp_path: Path) -> 
                 more = memory(gateway, "VmHWM") - before
                 print(f"{direction}: {more} MiB more")
                 assert more <= 32, direction
+
+
+async def test_a_worker_takes_away_what_is_over(store: Store, tmp_path: Path) -> None:
+    """“The worker removes files that nobody can reach any more.”"""
+    kept = tmp_path / "kept"
+    with Chat(store, gateways=1, workers=1, files_url=folder(kept).url, file_ttl="1s") as chat:
+        async with Client(chat.gateways[0].ws, nick=new_nick("ann")) as ann:
+            sent = await ann.send_file("#lobby", made(tmp_path / "a", 100))
+            assert list(kept.iterdir()) == [kept / sent.id]
+
+            async def gone() -> bool:
+                return not list(kept.iterdir())
+
+            await eventually(gone, "the end of its bytes", PATIENCE * 2)
+            assert (await ann.ask("!files"))[1].data == {"files": []}
+            with pytest.raises(Refused):
+                await ann.get_file(sent.id, tmp_path / "back")
+
+
+async def test_serve_has_files(tmp_path: Path) -> None:
+    """“Stored by obstore: a folder under `--data-dir` by default”."""
+    data = tmp_path / "data"
+    with Serve(data_dir=data) as serve:
+        await serve.is_ready()
+        async with Client(serve.ws, nick=new_nick("ann")) as ann:
+            sent = await ann.send_file("#lobby", made(tmp_path / "a", 100))
+            assert (await ann.get_file(sent.id, tmp_path / "back")).path.read_bytes() == (tmp_path / "a").read_bytes()
+            (part,) = (data / "files" / sent.id).iterdir()
+            assert part.stat().st_mode & 0o077 == 0, "for this user alone"
