@@ -29,6 +29,7 @@ SCENARIOS: dict[str, scenarios.Scenario] = {
     "idle-ws": scenarios.idle(10_000, websocket=True),
     "heartbeats-tcp": scenarios.idle(18_000, watch_s=30),
     "storm-tcp": scenarios.storm(10_000),
+    "crowd": scenarios.crowd(100_000, 6),
     **{
         f"floor-{joined}{window}": scenarios.traffic(
             lambda joined=joined: servers.floor(joined=bool(joined)), load.FLOOR, members=1000, senders=1, window=window
@@ -40,6 +41,8 @@ SCENARIOS: dict[str, scenarios.Scenario] = {
     "floor-rooms": scenarios.traffic(servers.floor, load.FLOOR, rooms=100, members=10, senders=10, window=1),
     **{f"members-{n}": scenarios.room(n, window=8) for n in (10, 30, 100, 300, 1000, 3000, 10_000, 18_000)},
     **{f"rooms-{n}": scenarios.rooms(n, 10, window=1) for n in (1, 3, 10, 30, 100, 300, 1000)},
+    **{f"gateways-{n}": scenarios.room(1000, gateways=n, window=8) for n in (1, 2, 4, 8)},
+    **{f"history-{n}": scenarios.room(10, window=8, history_limit=n) for n in (10, 100, 1000, 10_000)},
 }
 
 

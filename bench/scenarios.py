@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from typing import Any
 
 from bench import load, servers
@@ -49,10 +50,13 @@ def traffic(
     return measure
 
 
-def room(members: int, *, websocket: bool = False, **options: Any) -> Scenario:
+def room(
+    members: int, *, websocket: bool = False, gateways: int = 1, history_limit: int = 10_000, **options: Any
+) -> Scenario:
     """One room, one of its members sending."""
     dialect = load.causerie(websocket=websocket)
-    return traffic(servers.causerie, dialect, websocket=websocket, members=members, senders=1, **options)
+    server = partial(servers.causerie, gateways, history_limit=history_limit)
+    return traffic(server, dialect, websocket=websocket, members=members, senders=1, **options)
 
 
 def rooms(count: int, members: int, *, websocket: bool = False, **options: Any) -> Scenario:
@@ -149,5 +153,52 @@ def storm(count: int, missed: int = 100, *, websocket: bool = False) -> Scenario
                     "disorder": stats["disorder"],
                     "errors": stats["errors"],
                 }
+
+    return measure
+
+
+def crowd(count: int, gateways: int, *, watch_s: float = 20.0, messages: int = 3) -> Scenario:
+    """Connections at once on several gateways, all in the lobby: what they hold and cost, and that they chat."""
+
+    def measure() -> Figures:
+        with servers.causerie(gateways) as served, ExitStack() as stack:
+            share = count // gateways
+            before = {name: memory(pid) for name, pid in served.pids.items()}
+            began = time.monotonic()
+            loads = []
+            for i, port in enumerate(served.ports):
+                generator = Load(load.causerie(), [port], members=share, offset=i * share, source=10 + i, ramp=50)
+                loads.append(stack.enter_context(generator))
+            for generator in loads:
+                generator.hear("ready")
+            opened = time.monotonic() - began
+            time.sleep(3)
+            after = {name: memory(pid) for name, pid in served.pids.items()}
+            watched = _watched(served, loads[0], watch_s)
+            talking = {"members": 1, "senders": 1, "source": 2, "rate": 0.5, "warmup": 0}
+            talking |= {"seconds": messages / 0.5, "offset": count + 1}
+            with Load(load.causerie(), served.ports[:1], **talking) as poster:
+                poster.hear("ready")
+                posted = poster.run()["sent_all"]
+                time.sleep(5)
+            for generator in loads:
+                generator.say("stats")
+            stats = [generator.hear("stats") for generator in loads]
+            at = "gateway"
+            held = sum(after[name].private - before[name].private for name in served.pids if name.startswith(at))
+            return {
+                "connections": share * gateways,
+                "gateways": gateways,
+                "opened_s": round(opened, 1),
+                "gateway_bytes_per_connection": round(held / (share * gateways)),
+                "store_bytes_per_connection": round(
+                    (after["store"].private - before["store"].private) / (share * gateways)
+                ),
+                **watched,
+                "posted": posted,
+                "deliveries": sum(one["deliveries"] for one in stats),
+                "expected": posted * share * gateways,
+                **{name: sum(one[name] for one in stats) for name in ("lost", "disorder", "errors", "closed")},
+            }
 
     return measure
