@@ -1,8 +1,8 @@
 """An outage of the store is no death of its clients.
 
 While the store is away, keys expire that nobody could renew. So after any absence (a lost connection, an
-answer that took long, a store that started a moment ago, a pause of this worker) workers claim nothing for
-one full heartbeat TTL.
+answer that took long, a store that started a moment ago or takes no writes, a pause of this worker) workers
+claim nothing for one full heartbeat TTL.
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ class Outage:
         """Look at the store for ever, twice as often as `limit`."""
         while True:
             try:
-                await self._store.sessions.now_ms()
-            except Unavailable:
-                self.begin("it did not answer")
+                await self._store.sessions.prove_writable()
+            except Unavailable as error:
+                self.begin(error.text)
             self.seen()
             await asyncio.sleep(self.limit / 2)
 

@@ -17,7 +17,7 @@ from causerie.errors import Goodbye, Refused, Unavailable
 from causerie.model import Attached, Joined, Origin, Position, Session, new_epoch
 from causerie.names import GAME, LOBBY
 from causerie.store.directory import Directory, mute_end
-from causerie.store.keys import Keys, shard_of
+from causerie.store.keys import SHARDS, Keys, shard_of
 from causerie.store.logs import Logs, position, refusal, text
 from causerie.store.scripts import Scripts
 
@@ -298,6 +298,13 @@ class Sessions(Directory):
         """The store's clock."""
         seconds, micros = await self._executor.execute("TIME")
         return int(seconds) * 1000 + int(micros) // 1000
+
+    async def prove_writable(self) -> None:
+        """Raises `Unavailable` where heartbeats cannot be renewed: also when the store answers and refuses to write (no
+        memory, a full disk, too few replicas).
+        """
+        writes = [("ZADD", self._keys.due(shard), "XX", 0, "nobody") for shard in range(SHARDS)]
+        await self._executor.execute_many(writes)
 
     async def detach(self, origin: Origin) -> None:
         """A connection ended without a goodbye. Late news of an old connection changes nothing."""

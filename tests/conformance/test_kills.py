@@ -394,7 +394,7 @@ async def test_worker_that_comes_later_finds_what_expired(quick_people: People) 
     await watcher.expect("presence", in_=room, nick=lost.nick, state="crashed", patience=30)
 
 
-@pytest.mark.parametrize("how", ["kill", "pause"])
+@pytest.mark.parametrize("how", ["kill", "pause", "refuse writes"])
 async def test_outage_of_the_store_is_no_death_of_its_clients(quick_people: People, own_store: Store, how: str) -> None:
     """“an outage of the store is no death of its clients”: longer than any TTL, and nobody is announced."""
     people, room = quick_people, quick_people.room()
@@ -402,13 +402,15 @@ async def test_outage_of_the_store_is_no_death_of_its_clients(quick_people: Peop
     texts = [await people.text("text", n, room=room) for n in (0, 1)]
     for member in members:
         await member.caught_up(room)
-    own_store.kill() if how == "kill" else own_store.pause()
+    begin, end = {
+        "kill": (own_store.kill, own_store.start),
+        "pause": (own_store.pause, own_store.wake),
+        "refuse writes": (lambda: own_store.limit_memory("1mb"), lambda: own_store.limit_memory("0")),
+    }[how]
+    begin()
     # Real time must pass: twice the heartbeat's TTL.
     await asyncio.sleep(3)
-    if how == "kill":
-        await own_store.restart()
-    else:
-        own_store.wake()
+    end()
     number = members[0].next_id()
 
     async def taken() -> bool:

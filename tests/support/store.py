@@ -109,6 +109,11 @@ class Store:
         assert self.process is not None
         self.process.signal(signal.SIGCONT)
 
+    def limit_memory(self, size: str) -> None:
+        """Set `maxmemory`; below what it holds, it answers and refuses to write. `0` lifts it."""
+        with self.client() as client:
+            client.config_set("maxmemory", size)
+
     def close(self) -> None:
         """End it and remove its data."""
         if self.process is not None:
