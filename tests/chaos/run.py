@@ -110,7 +110,17 @@ class Run:
         people = [*[device for device in self.devices if not device.device], *self.texts]
         rooms = list(ROOMS)
         for person in people:
-            client = await JsonClient.open(self.rig.gateways[0].direct, name=f"reader for {person.name}")
+            try:
+                rooms = await self._read_logs_of(person, rooms)
+            except (AssertionError, OSError) as error:
+                self.rig.wrong("run", f"the logs of {person.name} cannot be read: {error}")
+        if rooms:
+            self.rig.wrong("run", f"nobody is in {rooms} at the end")
+
+    async def _read_logs_of(self, person: JsonDevice | TextDevice, rooms: list[str]) -> list[str]:
+        """The inbox, and those of the rooms that it is in; the others are left."""
+        client = await JsonClient.open(self.rig.gateways[0].direct, name=f"reader for {person.name}")
+        try:
             hello = await client.hello(cookie=person.cookie, device="reader")
             standings = {log: msgspec.convert(value, Standing) for log, value in hello["rooms"].items()}
             if isinstance(person, TextDevice):
@@ -119,10 +129,9 @@ class Run:
                 name = f"@{hello['session']}" if log == "@" else log
                 entries = await _history(client, log)
                 self.tape.add(Kept(self.tape.now(), "reader", name, standings[log].epoch, entries))
-            rooms = [room for room in rooms if room not in standings]
+        finally:
             client.abort()
-        if rooms:
-            self.rig.wrong("run", f"nobody is in {rooms} at the end")
+        return [room for room in rooms if room not in standings]
 
 
 async def _history(client: JsonClient, log: str) -> list[tuple[int, str, str]]:
