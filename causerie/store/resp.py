@@ -237,8 +237,10 @@ class Connection:
 
     async def _watch(self) -> None:
         while self._wire is not None:
+            # Not `wait_for`: that of Python 3.11 swallows a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._lost.wait(), self._timeout / 4)
+                async with asyncio.timeout(self._timeout / 4):
+                    await self._lost.wait()
             if self._waiting and self._loop.time() - self._waiting[0][1] > self._timeout:
                 self.drop()
 

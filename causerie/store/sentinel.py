@@ -48,7 +48,9 @@ class Masters:
         try:
             host, port = await self._sentinel.discover_master(self._name)
         except (MasterNotFoundError, redis.exceptions.RedisError, OSError) as error:
+            _stop_if_cancelled()
             raise Unavailable(f"no sentinel knows the master {self._name}: {error}") from None
+        _stop_if_cancelled()
         return host, port
 
     def keep(self, wire: Wire, address: Address) -> None:
@@ -73,3 +75,10 @@ class Masters:
                 await self._looking
         for client in self._sentinel.sentinels:
             await client.aclose()
+
+
+def _stop_if_cancelled() -> None:
+    """redis-py answers also one who was cancelled just as the answer came; a program that stops would never end."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError

@@ -1,12 +1,14 @@
 """From a `--redis-url` to a connection."""
 
 import asyncio
+import contextlib
 import socket
 
 import pytest
 
 from causerie.store.connect import Target
 from causerie.store.resp import Wire
+from causerie.store.sentinel import Masters
 
 
 async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -30,3 +32,29 @@ async def test_next_node_of_a_cluster_is_tried_when_one_is_dead() -> None:
             assert wire.transport is not None
             assert wire.transport.get_extra_info("peername")[1] == alive
             wire.abort()
+
+
+class Deaf:
+    """redis-py's client of a sentinel as it is now and then: it answers although it was cancelled."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def sentinel_masters(self) -> dict[str, object]:
+        self.asked.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        master = {"ip": "127.0.0.1", "port": 1, "is_master": True, "is_sdown": False, "is_odown": False}
+        return {"talk": {**master, "num-other-sentinels": 0}}
+
+
+async def test_one_who_was_cancelled_while_asking_a_sentinel_ends() -> None:
+    """Else a program that is told to stop goes on dialling for ever."""
+    masters = Masters([("127.0.0.1", 1)], "talk", 1.0)
+    deaf = Deaf()
+    masters._sentinel.sentinels = [deaf]
+    finding = asyncio.create_task(masters.find())
+    await deaf.asked.wait()
+    finding.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await finding
