@@ -6,11 +6,13 @@ import random
 import sys
 from pathlib import Path
 
+import tests.chaos.faults  # noqa: F401 - registers them
 from tests.chaos.checker import judge
 from tests.chaos.history import load, save
-from tests.chaos.nemesis import KINDS
+from tests.chaos.kinds import KINDS, choose
 from tests.chaos.report import report
-from tests.chaos.run import Run, choose
+from tests.chaos.run import Run
+from tests.chaos.stores import Pair, Single
 
 
 def _arguments() -> argparse.Namespace:
@@ -21,6 +23,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--load", type=float, default=60.0, help="messages a second of all senders (%(default)g)")
     parser.add_argument("--faults", default=".*", metavar="PATTERN", help=f"of {', '.join(KINDS)}")
     parser.add_argument("--lossless", action="store_true", help="leave out the faults that lose what was acknowledged")
+    parser.add_argument("--pair", action="store_true", help="two stores and a Sentinel, with failovers")
+    parser.add_argument("--min-replicas", type=int, default=0, metavar="N", help="of --pair: acks wait for the copy")
     parser.add_argument("--out", type=Path, default=Path("chaos-report"), help="folder of the report (%(default)s)")
     parser.add_argument("--judge", type=Path, metavar="HISTORY", help="judge a history again, run nothing")
     return parser.parse_args()
@@ -38,8 +42,10 @@ def main() -> int:
             seed=seed,
             duration=arguments.duration,
             rate=arguments.rate,
-            kinds=choose(KINDS, arguments.faults, lossy=not arguments.lossless),
+            kinds=choose(arguments.faults, on="pair" if arguments.pair else "single", lossy=not arguments.lossless),
             load=arguments.load,
+            store=Pair() if arguments.pair else Single(),
+            min_replicas=arguments.min_replicas,
         )
         arguments.out.mkdir(parents=True, exist_ok=True)
         try:

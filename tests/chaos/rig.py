@@ -2,23 +2,19 @@
 
 import asyncio
 import random
-import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
-
-import redis.asyncio
 
 from tests.chaos.history import Fault, Tape, Wrong
 from tests.chaos.proxy import Link, Proxy
+from tests.chaos.stores import Single
 from tests.support.processes import Gateway, Process, Worker
-from tests.support.store import Store, free_port
+from tests.support.store import free_port
 
 HEARTBEAT_INTERVAL, HEARTBEAT_TTL = 1.0, 4.0
-START_S = 60.0
 STOP_S = 30.0
-"""How long a program may take to start, and to stop after SIGTERM, on a machine under such a load."""
+"""How long a program may take to stop after SIGTERM, on a machine under such a load."""
 
 
 class Door:
@@ -40,7 +36,7 @@ class Seat:
         self.busy = asyncio.Lock()
         """Held by the fault that stops and starts it."""
         self.process: Process | None = None
-        self.store = Proxy(rig.store_address)
+        self.store = Proxy(lambda: ("127.0.0.1", rig.store.server.port))
 
     @property
     def alive(self) -> bool:
@@ -88,7 +84,8 @@ class Seat:
     def settings(self) -> dict[str, Any]:
         """What every program of the run is given."""
         return {
-            "redis_url": self.rig.store_url(self.store),
+            "redis_url": self.rig.store.url(self.store),
+            "min_replicas": self.rig.min_replicas,
             "heartbeat_interval": HEARTBEAT_INTERVAL,
             "heartbeat_ttl": HEARTBEAT_TTL,
             "history_limit": 10_000_000,
@@ -137,13 +134,19 @@ class WorkerSeat(Seat):
 
 
 class Rig:
-    """One store with an append-only file that is synced always, some gateways and workers."""
+    """A store with an append-only file that is synced always, some gateways and workers."""
 
-    def __init__(self, tape: Tape, rng: random.Random, *, gateways: int = 3, workers: int = 2) -> None:
-        self.tape, self.rng = tape, rng
-        self.store = Store(durable=True)
-        self.store_busy = asyncio.Lock()
-        """Held by the fault that stops and starts it."""
+    def __init__(
+        self,
+        tape: Tape,
+        rng: random.Random,
+        store: Single,
+        *,
+        min_replicas: int = 0,
+        gateways: int = 3,
+        workers: int = 2,
+    ) -> None:
+        self.tape, self.rng, self.store, self.min_replicas = tape, rng, store, min_replicas
         self.gateways = [GatewaySeat(f"g{i}", self) for i in range(gateways)]
         self.workers = [WorkerSeat(f"w{i}", self) for i in range(workers)]
         self.devices: dict[str, Any] = {}
@@ -153,16 +156,9 @@ class Rig:
     def seats(self) -> list[Seat]:
         return [*self.gateways, *self.workers]
 
-    def store_address(self) -> tuple[str, int]:
-        return "127.0.0.1", self.store.port
-
-    def store_url(self, proxy: Proxy) -> str:
-        """How a program behind that proxy finds the store."""
-        return f"redis://127.0.0.1:{proxy.port}/0"
-
     async def start(self) -> None:
         """Start everything."""
-        await self.start_store()
+        await self.store.start()
         for seat in self.seats:
             await seat.open()
         await asyncio.gather(*[seat.start() for seat in self.seats])
@@ -176,37 +172,6 @@ class Rig:
     def wrong(self, who: str, text: str) -> None:
         """Note something that must not happen."""
         self.tape.add(Wrong(self.tape.now(), who, text))
-
-    # -- the store -------------------------------------------------------------------------------------------------
-
-    async def start_store(self) -> None:
-        """Launch the store and wait until it answers."""
-        process = self.store.launch()
-        async with asyncio.timeout(START_S), self.redis() as client:
-            while True:
-                try:
-                    await client.ping()
-                    return
-                except (redis.RedisError, OSError):
-                    if not process.alive:
-                        raise AssertionError(process.describe()) from None
-                    await asyncio.sleep(0.02)
-
-    def redis(self) -> redis.asyncio.Redis:
-        """A connection of the harness to the store, past all proxies."""
-        return redis.asyncio.Redis(
-            port=self.store.port, decode_responses=True, socket_timeout=5, socket_connect_timeout=5
-        )
-
-    def store_file_size(self) -> int:
-        """Bytes of the file that the store appends to."""
-        files = Path(self.store.folder).glob("appendonlydir/*.incr.aof")
-        return max((file.stat().st_size for file in files), default=0)
-
-    def limit_files(self, size: int) -> None:
-        """No file that the store writes may grow past so many bytes."""
-        assert self.store.process is not None
-        resource.prlimit(self.store.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
     # -- faults ----------------------------------------------------------------------------------------------------
 

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,8 +9,10 @@ import msgspec
 
 from tests.chaos.history import AnyRecord, End, Kept, Settings, Standing, Tape, Welcome
 from tests.chaos.json_device import JsonDevice
-from tests.chaos.nemesis import Kind, Nemesis
+from tests.chaos.kinds import Kind
+from tests.chaos.nemesis import Nemesis
 from tests.chaos.rig import HEARTBEAT_INTERVAL, HEARTBEAT_TTL, Rig
+from tests.chaos.stores import Single
 from tests.chaos.text_device import TextDevice
 from tests.support.json_client import JsonClient
 
@@ -25,14 +26,24 @@ SETTLE_S = 60.0
 class Run:
     """`records` has the history when `go` has returned."""
 
-    def __init__(self, *, seed: int, duration: float, rate: float, kinds: Sequence[Kind], load: float) -> None:
+    def __init__(
+        self,
+        *,
+        seed: int,
+        duration: float,
+        rate: float,
+        kinds: Sequence[Kind],
+        load: float,
+        store: Single,
+        min_replicas: int,
+    ) -> None:
         self.rng = random.Random(seed)
         self.tape = Tape()
         self.tape.add(
             Settings(0.0, "run", seed=seed, heartbeat_interval=HEARTBEAT_INTERVAL, heartbeat_ttl=HEARTBEAT_TTL)
         )
         self.duration, self.rate, self.kinds, self.load = duration, rate, list(kinds), load
-        self.rig = Rig(self.tape, self.rng)
+        self.rig = Rig(self.tape, self.rng, store, min_replicas=min_replicas)
         self.devices: list[JsonDevice] = []
         self.texts: list[TextDevice] = []
         self._living: list[asyncio.Task[None]] = []
@@ -145,8 +156,3 @@ async def _history(client: JsonClient, log: str) -> list[tuple[int, str, str]]:
         pages.append(data["messages"])
         before = {"before": data["messages"][0]["seq"]}
     return [(m["seq"], m["mid"], m["body"]) for page in reversed(pages) for m in page]
-
-
-def choose(kinds: dict[str, Kind], pattern: str, *, lossy: bool) -> list[Kind]:
-    """The kinds whose names match, without those that lose messages unless they are wanted."""
-    return [kind for name, kind in kinds.items() if re.fullmatch(pattern, name) and (lossy or not kind.loses)]

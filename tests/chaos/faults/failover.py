@@ -1,0 +1,139 @@
+"""The master dies, sleeps or is replaced, and Sentinel promotes its copy, with or without the last writes.
+
+What was acknowledged and not copied is lost. With `--min-replicas` nothing of the kind is acknowledged, so nothing that
+was is lost; but what was delivered may be undone.
+"""
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator
+
+import redis
+
+from tests.chaos.kinds import fault
+from tests.chaos.rig import Rig
+from tests.chaos.stores import Pair, client_of
+
+COPIED_S = 1.0
+"""What was written so long before is on the copy for sure, while it follows."""
+
+
+@contextlib.asynccontextmanager
+async def _failover(rig: Rig, name: str, *, lag: float = COPIED_S, **fields: str) -> AsyncIterator[Pair]:
+    """It is over when there is a copy again. What was written up to `lag` seconds before may be lost."""
+    pair = rig.store
+    assert isinstance(pair, Pair)
+    since = max(0.0, rig.tape.now() - lag)
+    loses = None if rig.min_replicas else since
+    async with rig.fault(name, "store", loses=loses, undoes=since, outage=True, **fields):
+        yield pair
+        await pair.settled()
+
+
+@fault(3, on="pair")
+async def failover_coordinated(rig: Rig, rng: random.Random) -> None:
+    """The master hands over to its copy: nothing is lost, nobody may be alarmed."""
+    pair = rig.store
+    if pair.busy.locked() or not isinstance(pair, Pair):
+        return
+    async with pair.busy, rig.fault("failover, coordinated", "store", outage=True):
+        if pair.sentinel.ask("FAILOVER", "talk", "COORDINATED"):
+            await pair.promoted()
+            await pair.settled()
+
+
+@fault(2, on="pair", loses=True)
+async def failover_sudden(rig: Rig, rng: random.Random) -> None:
+    """Sentinel promotes the copy while the master works on."""
+    if rig.store.busy.locked():
+        return
+    async with rig.store.busy, _failover(rig, "failover, sudden") as pair:
+        old = pair.server
+        if pair.sentinel.ask("FAILOVER", "talk"):
+            await pair.promoted()
+            await asyncio.sleep(rng.uniform(0, 2))
+            await pair.demote(old)
+
+
+@fault(4, on="pair", loses=True)
+async def kill_master(rig: Rig, rng: random.Random) -> None:
+    """`kill -9`; it comes back as a copy."""
+    if rig.store.busy.locked():
+        return
+    async with rig.store.busy, _failover(rig, "kill -9 of the master") as pair:
+        old = pair.server
+        old.kill()
+        await pair.promoted()
+        await pair.follow(old)
+
+
+@fault(2, on="pair", loses=True)
+async def pause_master(rig: Rig, rng: random.Random) -> None:
+    """It sleeps, is replaced, and wakes as a second master."""
+    if rig.store.busy.locked():
+        return
+    async with rig.store.busy, _failover(rig, "SIGSTOP of the master") as pair:
+        old = pair.server
+        old.pause()
+        try:
+            await pair.promoted()
+            await asyncio.sleep(rng.uniform(0, 1))
+        finally:
+            old.wake()
+        await asyncio.sleep(rng.uniform(0, 2))
+        await pair.demote(old)
+
+
+@fault(3, on="pair", loses=True)
+async def kill_master_ahead(rig: Rig, rng: random.Random) -> None:
+    """`kill -9` while the copy lacks the writes of some time."""
+    if rig.store.busy.locked():
+        return
+    lag = rng.uniform(0.3, 2.0)
+    async with rig.store.busy, _failover(rig, "kill -9 of a master ahead", detail=f"{lag:.1f} s") as pair:
+        old, copy = pair.server, pair.copy
+        async with client_of(copy) as client:
+            await client.config_set("masterauth", "wrong")
+            await client.execute_command("CLIENT", "KILL", "TYPE", "master")
+            await asyncio.sleep(lag)
+            old.kill()
+            await pair.promoted()
+            await client.config_set("masterauth", "")
+        await pair.follow(old)
+
+
+@fault(2, on="pair")
+async def kill_copy(rig: Rig, rng: random.Random) -> None:
+    """`kill -9` of the copy, which comes back."""
+    pair = rig.store
+    if pair.busy.locked() or not isinstance(pair, Pair):
+        return
+    async with pair.busy, rig.fault("kill -9 of the copy", "store", outage=bool(rig.min_replicas)):
+        pair.copy.kill()
+        await asyncio.sleep(rng.choice((0, 0.5, 2.0)))
+        await pair.follow(pair.copy)
+        await pair.settled()
+
+
+@fault(1, on="pair")
+async def kill_sentinel(rig: Rig, rng: random.Random) -> None:
+    """`kill -9` of Sentinel: whoever is connected notices nothing."""
+    pair = rig.store
+    if pair.busy.locked() or not isinstance(pair, Pair):
+        return
+    async with pair.busy, rig.fault("kill -9 of Sentinel", "store", outage=True):
+        assert pair.sentinel.process is not None
+        pair.sentinel.process.kill()
+        await asyncio.sleep(rng.choice((0, 1.0, 3.0)))
+        pair.sentinel.start()
+        await pair.sentinel.knows_replica()
+        await pair.settled()
+
+
+@fault(3, on="pair")
+async def kill_connections(rig: Rig, rng: random.Random) -> None:
+    """`CLIENT KILL TYPE normal`: every program loses its connection to the master."""
+    async with rig.fault("CLIENT KILL TYPE normal", "store"), rig.store.client() as client:
+        with contextlib.suppress(redis.RedisError, OSError):
+            await client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
