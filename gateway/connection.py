@@ -92,7 +92,7 @@ class Connection(asyncio.Protocol):
         self.parting = ""
         """The code of the goodbye said."""
         self.early: list[Note] | None = None
-        """Notes that came before the session is known."""
+        """Notes that came before the welcome."""
 
     # -- the transport ---------------------------------------------------------------------------------------------
 
@@ -336,12 +336,11 @@ class Connection(asyncio.Protocol):
         return next((channel for channel in self.channels if channel.log == room), None)
 
     def pass_on(self, note: Note) -> bool:
-        """Whether a note can be applied now; else it is kept until the session is known."""
-        if self.session is not None:
-            return not self.closing
+        """Whether a note can be applied now; else it is kept until the client is welcomed."""
         if self.early is not None:
             self.early.append(note)
-        return False
+            return False
+        return self.session is not None and not self.closing
 
     # -- positions of the text protocol ----------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@ real store, with a few of its steps held up or broken.
 """
 
 import asyncio
+import contextlib
 import json
 import secrets
 import socket
@@ -17,7 +18,7 @@ from causerie.errors import Unavailable
 from causerie.model import Position
 from causerie.settings import Settings
 from causerie.store import Store as ChatStore
-from gateway import ops
+from gateway import hello, ops
 from gateway.batch import Batch, Dialect
 from gateway.heartbeats import Wheel
 from gateway.intake import Client
@@ -174,6 +175,29 @@ async def test_put_out_while_another_device_joins(inside: Inside, monkeypatch: p
     await alice.say("#dev", "not for bob")
     await laptop.settled()
     assert not laptop.bodies("#dev")
+
+
+async def test_another_device_joins_before_the_welcome(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
+    """“What is missing follows the `welcome`, before anything newer”: nothing of a room comes before it."""
+    phone = await inside.enter("bob", device="phone")
+    go_on = asyncio.Event()
+    monkeypatch.setattr(hello, "_welcome", held(hello._welcome, go_on))
+    laptop = await inside.connect()
+    coming = asyncio.create_task(laptop.hello(cookie=phone.cookie, device="laptop"))
+    await eventually(lambda: _is_here(inside, "bob", "laptop"), "a laptop that is about to be welcomed")
+    await phone.join("#dev")
+    await phone.say("#dev", "news")
+    await phone.message("news")
+    await phone.settled()
+    go_on.set()
+    await coming
+    await laptop.message("news", in_="#dev")
+
+
+async def _is_here(inside: Inside, nick: str, device: str) -> bool:
+    with contextlib.suppress(StopIteration):
+        return bool(inside.client(nick, device))
+    return False
 
 
 async def test_gone_before_the_hello_is_done(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
