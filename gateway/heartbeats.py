@@ -1,7 +1,8 @@
 """Signs of life, both ways, with one timer for all connections.
 
 A wheel of slots turns once in a heartbeat interval and a bit; each connection sits in one slot and is visited when
-that comes round: pinged, renewed in the store for as long as it is known to live, its position saved, or ended.
+that comes round: pinged, or ended. A tick later, when it has answered as a rule, it is renewed in the store for as long
+as it is known to live, and its position saved.
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ class Wheel:
         self._next = 0.0
         self._pings = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._visited: list[Client] = []
+        """In the last tick."""
         self._renewals: list[tuple[Client, Renewal]] = []
 
     def start(self) -> None:
@@ -92,6 +95,7 @@ class Wheel:
         while self._next <= now:
             self._next += self.tick_s
             self._at = (self._at + 1) % SLOTS
+            self._keep_visited(now)
             slot, self._slots[self._at] = self._slots[self._at], set()
             self._pings += 1
             for client in slot:
@@ -119,15 +123,15 @@ class Wheel:
             return min(self._interval, max(left, self.tick_s))
         if progressed:
             client.heard = now
-        silent = client.sent is not None and not client.sent.heartbeat
-        left = self._ttl if silent else client.heard + self._ttl - now
+        silent = self._is_silent(client)
+        left = self._left(client, now)
         if self._is_stalled(client, now):
             client.give_up()
         elif left <= 0 and not client.paused:
             self._node.counted.timeouts += 1
             client.goodbye(self._goodbye("timeout", "nothing was heard from you"))
         else:
-            self._keep(client, max(left, 0.001))
+            self._visited.append(client)
             if not client.paused and not silent:
                 self._ping(client)
             if client.stalled is not None:
@@ -159,11 +163,28 @@ class Wheel:
 
     # -- renewing --------------------------------------------------------------------------------------------------
 
-    def _keep(self, client: Client, left: float) -> None:
-        assert client.session is not None
+    @staticmethod
+    def _is_silent(client: Client) -> bool:
+        """Whether it is never asked for a sign of life."""
+        return client.sent is not None and not client.sent.heartbeat
+
+    def _left(self, client: Client, now: float) -> float:
+        """For how many seconds it is known to live."""
+        return self._ttl if self._is_silent(client) else client.heard + self._ttl - now
+
+    def _keep_visited(self, now: float) -> None:
+        visited, self._visited = self._visited, []
+        for client in visited:
+            if self._collect(client, now) and client.sent is not None and client.sent.moved:
+                self._node.spawn(self._save(client))
+
+    def _collect(self, client: Client, now: float) -> bool:
+        """Have a connection renewed; False where nothing is to be."""
+        left = self._left(client, now)
+        if client.session is None or client.closing or left <= 0:
+            return False
         self._renewals.append((client, Renewal(client.session.origin, max(1, int(left * 1000)))))
-        if client.sent is not None and client.sent.moved:
-            self._node.spawn(self._save(client))
+        return True
 
     async def _save(self, client: Client) -> None:
         """Keep how far a text client has come."""
@@ -185,12 +206,7 @@ class Wheel:
         """The store was away: say first who lives."""
         now = self._node.loop.time()
         for client in self.everybody():
-            if client.session is None or client.closing:
-                continue
-            silent = client.sent is not None and not client.sent.heartbeat
-            left = self._ttl if silent else client.heard + self._ttl - now
-            if left > 0:
-                self._renewals.append((client, Renewal(client.session.origin, max(1, int(left * 1000)))))
+            self._collect(client, now)
         self.renew_collected()
 
     def renew_collected(self) -> None:
