@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 
 from tests.chaos.deaths import undeserved
-from tests.chaos.history import Answer, AnyRecord, Fault, Kept, Message, Sent, Wrong
+from tests.chaos.history import Answer, AnyRecord, Fault, Kept, Lost, Message, Sent, Wrong
 from tests.chaos.texts import Texts
 from tests.chaos.views import Stretch, Views
 
@@ -30,7 +30,9 @@ class Verdict(msgspec.Struct, omit_defaults=True):
     """Acknowledged messages that a fault took from the store itself, and everybody concerned was told."""
     told: int = 0
     overtaken: int = 0
-    """Pairs where a refused message was overtaken by one sent before its refusal was known: the sender's choice."""
+    """Pairs where a refused message was overtaken by one sent before its refusal was known: the sender's choice. Where
+    the store was in trouble and the connection ended without an answer, the refusal may have been under way.
+    """
     lost: list[str] = []
     duplicated: list[str] = []
     reordered: list[str] = []
@@ -78,6 +80,7 @@ class Judge:
         self.posts: dict[str, _Post] = {}
         self.verdict = Verdict()
         self._collect_posts()
+        self._suppose_refusals()
         begun = {body: post.tries[0].t for body, post in self.posts.items()}
         self.texts = Texts(records, self.kept, self.views, begun)
         self.told = [*self.views.told, *self.texts.told]
@@ -93,6 +96,22 @@ class Judge:
                     post.refused_at.append(record.t)
                 else:
                     post.acks.append(record)
+
+    def _suppose_refusals(self) -> None:
+        """A try without an answer may have been refused, if the store was in trouble before the connection ended."""
+        ends: dict[str, list[float]] = defaultdict(list)
+        for record in self.records:
+            if isinstance(record, Lost):
+                ends[record.who].append(record.t)
+        troubles = [fault for fault in self.faults if fault.who == "store" or "store" in fault.name]
+        for post in self.posts.values():
+            answered = [*post.refused_at, *(ack.t for ack in post.acks)]
+            for begun, _ in post.tries:
+                end = next((t for t in ends[post.who] if t > begun), None)
+                if end is None or any(begun <= t <= end for t in answered):
+                    continue
+                if any(fault.t <= end and begun <= fault.until for fault in troubles):
+                    post.refused_at.append(end)
 
     def judge(self) -> Verdict:
         """Apply every rule."""

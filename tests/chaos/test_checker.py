@@ -188,6 +188,18 @@ def test_a_refused_message_may_not_be_overtaken_by_what_was_sent_later() -> None
     assert found(story.ack(2, 1).ack(1, 2).kept(2, 1).judge()) == {"reordered"}
 
 
+@pytest.mark.parametrize("trouble", [True, False])
+def test_a_refusal_that_never_came_needs_a_reason(trouble: bool) -> None:
+    story = begin().sent(1).sent(2)
+    if trouble:
+        story.records.append(Fault(story.t - 1, "store", "SIGSTOP", story.t, outage=True))
+    story.add(Lost, "p", "silence").sent(1).sent(2)
+    for who in ("p", "c"):
+        story.message(who, 2, 1).message(who, 1, 2)
+    story.ack(1, 2).add(Answer, "p", 2, ROOM, "b2", seq=1, duplicate=True)
+    assert ("reordered" in found(story.kept(2, 1).judge())) is not trouble
+
+
 def test_a_false_number_in_an_ack() -> None:
     story = begin().sent(1).message("p", 1).message("c", 1).ack(1, 7)
     assert found(story.kept(1).judge()) == {"wrong"}
