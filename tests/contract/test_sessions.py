@@ -9,7 +9,7 @@ from causerie.model import Position, new_sid
 from causerie.store import Store
 from causerie.store.keys import shard_of
 from causerie.store.sessions import Claim, Renewal
-from tests.contract.people import back, bodies, code, person, say, states, tell
+from tests.contract.people import back, bodies, code, person, say, states, tell, wait_for_the_next_millisecond
 
 FRESH = 60_000
 
@@ -110,6 +110,28 @@ async def test_renewal_of_a_replaced_device_is_refused(store: Store) -> None:
     [renewed] = await store.sessions.renew([Renewal(alice.origin, 5000)])
     assert renewed.error is not None
     assert renewed.error.code == "replaced"
+
+
+async def test_a_generation_that_was_lost_is_not_given_out_again(store: Store) -> None:
+    """A failover can lose an attach. Whoever it was for may come back (`unavailable`: nobody took the place), and is
+    fenced off by the next one.
+    """
+    alice = await person(store, "alice")
+    rec, devices = (f"{store.keys.session(alice.sid)}:{name}" for name in ("rec", "devices"))
+    gens = [await store.executor.execute("HGET", rec, "gen"), await store.executor.execute("HGET", devices, "g:")]
+    lost = (await back(store, alice.sid)).session
+    await store.executor.execute("HSET", rec, "gen", gens[0])
+    await store.executor.execute("HSET", devices, "g:", gens[1])
+    [renewed] = await store.sessions.renew([Renewal(lost.origin, 5000)])
+    assert renewed.error is not None
+    assert renewed.error.code == "unavailable"
+    await wait_for_the_next_millisecond(store)
+    again = (await back(store, alice.sid)).session
+    assert again.gen > lost.gen
+    [renewed] = await store.sessions.renew([Renewal(lost.origin, 5000)])
+    assert renewed.error is not None
+    assert renewed.error.code == "replaced"
+    assert code(await say(store, lost, "#lobby")) == "replaced"
 
 
 async def test_never_heard_of_is_dropped(store: Store) -> None:

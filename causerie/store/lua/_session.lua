@@ -3,13 +3,21 @@
 
 local function tell_all(rooms, tell, version)
   local names = redis.call('HKEYS', rooms)
-  for _, room in ipairs(names) do redis.call('HSET', tell, room, version) end
+  for _, room in ipairs(names) do redis.call('HSET', tell, room, int(version)) end
   return names
+end
+
+-- Versions and generations rise by the clock, so that none that a failover lost is given out again. Not finer than
+-- milliseconds: cjson writes fourteen digits.
+local function raise(rec, field)
+  local n = math.max(now_ms(), tonumber(redis.call('HGET', rec, field) or '0') + 1)
+  redis.call('HSET', rec, field, int(n))
+  return n
 end
 
 local function change_state(rec, rooms, tell, state, now)
   redis.call('HSET', rec, 'state', state, 'since', int(now))
-  local version = redis.call('HINCRBY', rec, 'version', 1)
+  local version = raise(rec, 'version')
   tell_all(rooms, tell, version)
   return version
 end
@@ -36,12 +44,14 @@ local function keep_alive(alive, ttl)
   if redis.call('PTTL', alive) < tonumber(ttl) then redis.call('SET', alive, '1', 'PX', ttl) end
 end
 
--- nil when the writer may write; else the code that it gets
+-- nil when the writer may write; else the code that it gets. An older generation than its own was left by a failover
+-- that lost its attach: nobody took its place, so it may come back.
 local function fenced(rec, devices, device, gen)
   local r = redis.call('HMGET', rec, 'nick', 'ended')
   if not r[1] then return 'unavailable' end
   if r[2] then return r[2] end
   local now = redis.call('HGET', devices, 'g:' .. device)
-  if not now or tonumber(now) ~= tonumber(gen) then return 'replaced' end
+  if not now or tonumber(now) < tonumber(gen) then return 'unavailable' end
+  if tonumber(now) > tonumber(gen) then return 'replaced' end
   return nil
 end

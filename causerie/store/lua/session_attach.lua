@@ -20,8 +20,8 @@ if redis.call('HEXISTS', devices, 'g:' .. device) == 0 then
     redis.call('HDEL', devices, 'g:' .. name, 'w:' .. name, 't:' .. name, 'c:' .. name)
   end
 end
-local gen, before = redis.call('HINCRBY', rec, 'gen', 1), redis.call('HGET', devices, 'w:' .. device) or ''
-redis.call('HSET', devices, 'g:' .. device, gen, 'w:' .. device, ARGV[4], 't:' .. device, int(now))
+local gen, before = raise(rec, 'gen'), redis.call('HGET', devices, 'w:' .. device) or ''
+redis.call('HSET', devices, 'g:' .. device, int(gen), 'w:' .. device, ARGV[4], 't:' .. device, int(now))
 redis.call('HSET', rec, 'address', ARGV[7], 'heard', '1') -- whoever comes back was welcomed once
 keep_alive(KEYS[2], ARGV[5])
 if r[3] ~= 'online' then change_state(rec, KEYS[4], KEYS[5], 'online', now) end

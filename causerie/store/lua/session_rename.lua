@@ -7,7 +7,7 @@ local r = redis.call('HMGET', KEYS[1], 'nick', 'mute')
 local ends, reason = sanction(r[2], now_ms())
 if ends then return {0, 'suspended', ends, reason} end
 redis.call('HSET', KEYS[1], 'nick', ARGV[4])
-local version = redis.call('HINCRBY', KEYS[1], 'version', 1)
+local version = raise(KEYS[1], 'version')
 tell_all(KEYS[3], KEYS[4], version)
 note(ARGV[1], {what = 'nick', nick = ARGV[4], version = version})
 return {1, r[1], version}
