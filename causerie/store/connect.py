@@ -187,19 +187,32 @@ class RedisPy:
                 raise Unavailable(f"the store cannot be reached: {error}") from None
 
     async def execute_many(self, commands: Sequence[tuple[Arg, ...]]) -> list[Any]:
-        """See `Executor`."""
+        """See `Executor`. Those of one slot are done in their order, the slots side by side."""
+        replies: list[Any] = [None] * len(commands)
+        slots: dict[str, list[int]] = {}
+        for i, command in enumerate(commands):
+            slots.setdefault(_slot(command), []).append(i)
 
-        async def one(command: tuple[Arg, ...]) -> Any:
-            try:
-                return await self.execute(*command)
-            except ReplyError as error:
-                return error
+        async def one_after_the_other(indexes: list[int]) -> None:
+            for i in indexes:
+                try:
+                    replies[i] = await self.execute(*commands[i])
+                except ReplyError as error:
+                    replies[i] = error
 
-        return await asyncio.gather(*map(one, commands))
+        await asyncio.gather(*map(one_after_the_other, slots.values()))
+        return replies
 
     async def close(self) -> None:
         """End the connections."""
         await self._client.aclose()
+
+
+def _slot(command: tuple[Arg, ...]) -> str:
+    """What tells the slot of a command: the hash tag of its first key, or the key."""
+    at = 3 if command[0] in ("EVAL", "EVALSHA") else 1
+    key = str(command[at]) if at < len(command) else ""
+    return key.partition("{")[2].partition("}")[0] or key
 
 
 def cluster_client(url: str, timeout: float) -> RedisPy:
