@@ -194,16 +194,35 @@ class Connection(asyncio.Protocol):
         """Write lines of the text protocol."""
         self.put(text.encode())
 
-    def tell(self, event: jsonmsg.Presence | jsonmsg.Reset) -> None:
+    def say_broken(self, text: str, broken: list[tuple[Channel, tuple[str, int]]]) -> None:
+        """Write lines that tell of broken numberings; the client stood in them at (epoch, seq)."""
+        for channel, before in broken:
+            assert self.sent is not None
+            if self.closing:
+                self.sent.note_untold_reset(channel, *before)
+            else:
+                self.sent.note_reset(sum(map(len, self.out or ())), len(text.encode()), channel, *before)
+        self.say(text)
+
+    def tell(self, event: jsonmsg.Presence) -> None:
         """Write an event for this connection alone, unasked; who lets too much of it wait is let go."""
+        self._bound()
+        if self.dialect == Dialect.TEXT:
+            self.say(line.presence(event))
+        else:
+            self.put(wrapped(jsonmsg.encode(event), self.dialect))
+
+    def tell_reset(self, channel: Channel, before: tuple[str, int], seq: int) -> None:
+        """Say that a log goes on above `seq` in another numbering; `before` (epoch, seq) is where the client stood."""
+        self._bound()
+        if self.dialect == Dialect.TEXT:
+            self.say_broken(line.reset(channel.shown), [(channel, before)])
+        else:
+            self.put(wrapped(jsonmsg.encode(jsonmsg.Reset(channel.shown, channel.epoch, seq)), self.dialect))
+
+    def _bound(self) -> None:
         if self.paused and self.transport.get_write_buffer_size() > 2 * self.node.settings.max_outbox:
             self.give_up()
-        if self.dialect != Dialect.TEXT:
-            self.put(wrapped(jsonmsg.encode(event), self.dialect))
-        elif isinstance(event, jsonmsg.Reset):
-            self.say(line.reset(event.log))
-        else:
-            self.say(line.presence(event))
 
     def refuse(self, refused: Refused, re: int | None = None) -> None:
         """Answer an error."""
@@ -361,11 +380,11 @@ class Connection(asyncio.Protocol):
         return {channel.shown: self._position(sent, channel, arrived) for channel in self.channels}
 
     def _position(self, sent: Sent, channel: Channel, arrived: int) -> Position:
-        missing = sent.first_missing(channel, arrived)
-        if missing is not None:
-            seq = missing - 1
+        under_way = sent.last_arrived(channel, arrived)
+        if under_way is not None:
+            epoch, seq = under_way
         elif self.replay is not None and channel in self.replay.places:
-            seq = self.replay.places[channel]
+            epoch, seq = channel.epoch, self.replay.places[channel]
         else:
-            seq = channel.sent
-        return Position(channel.epoch, seq, channel.mid_at(seq) or "")
+            epoch, seq = channel.epoch, channel.sent
+        return Position(epoch, seq, (channel.mid_at(seq) or "") if epoch == channel.epoch else "")

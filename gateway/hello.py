@@ -219,10 +219,13 @@ async def _welcome(client: Client, wish: _Wish, attached: Attached, heads: dict[
     claims = attached.positions if wish.claims is None else wish.claims
     rooms: dict[str, Standing] = {}
     starts: list[tuple[Channel, int]] = []
+    broken: list[tuple[Channel, tuple[str, int]]] = []
     for room, head in heads.items():
         channel, standing, after = await _standing(client, room, head, claims.get(room))
         rooms[room] = standing
         starts.append((channel, after))
+        if standing.recovered is False:
+            broken.append((channel, claims[room][:2]))
     for name in claims.keys() - heads.keys():
         rooms[name] = Standing(error="not_joined")
     if client.closing:
@@ -236,7 +239,7 @@ async def _welcome(client: Client, wish: _Wish, attached: Attached, heads: dict[
         begun = {room: head for room, head in heads.items() if room not in claims}
         if begun:  # kept before it is told: a crash of this gateway then loses nothing of what follows
             await node.store.sessions.save_positions(session.origin, begun)
-        _welcome_lines(client, wish.cookie, attached, rooms)
+        client.say_broken(_welcome_lines(wish.cookie, attached, rooms), broken)
     else:
         client.answer(
             jsonmsg.Welcome(
@@ -273,10 +276,10 @@ async def _standing(client: Client, room: str, head: Position, claim: Position |
     return channel, standing, found.after
 
 
-def _welcome_lines(client: Client, cookie: str, attached: Attached, rooms: dict[str, Standing]) -> None:
+def _welcome_lines(cookie: str, attached: Attached, rooms: dict[str, Standing]) -> str:
     joined = [room for room, standing in rooms.items() if room != names.INBOX and standing.error is UNSET]
     lost = [room for room, standing in rooms.items() if standing.recovered is False]
     back = "back " if attached.resumed else ""
     lines = [f"welcome {back}{attached.session.nick}, you are in {' '.join(sorted(joined)) or 'no room'}"]
     lines += [f"some messages of {room} are no longer kept" for room in lost]
-    client.say(line.cookie(cookie) + line.notice(lines))
+    return line.cookie(cookie) + line.notice(lines)

@@ -338,15 +338,15 @@ class Relay:
     def _restart(self, channel: Channel, position: Position, seq: int, *, cut: bool = False) -> None:
         """Tell everybody that the numbering goes on above `position`."""
         self._hub.spread(channel)
+        before = channel.epoch, channel.seq
         if cut:
             channel.cut(position)
         else:
             channel.stand_at(position)
-        event = jsonmsg.Reset(channel.shown, channel.epoch, seq)
         for member in tuple(channel.members):
-            member.tell(event)
+            member.tell_reset(channel, before, seq)
         for replay in tuple(channel.behind or ()):
-            replay.restarted(channel, seq)
+            replay.restarted(channel, before[0], seq)
 
     async def reach(self, channel: Channel, seq: int) -> None:
         """Return when the channel has come to a seq that the store has given out (or the log was asked for it)."""

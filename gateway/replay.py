@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 
 from causerie.errors import Unavailable
 from causerie.model import Position
-from causerie.wire import jsonmsg
 from gateway.batch import Batch, Dialect
 from gateway.channel import Channel
 from gateway.reader import Reader
@@ -87,15 +86,15 @@ class Replay:
             if not channel.behind:
                 channel.behind = None
 
-    def restarted(self, channel: Channel, seq: int) -> None:
-        """The channel's numbering goes on above `seq` in another epoch."""
+    def restarted(self, channel: Channel, epoch: str, seq: int) -> None:
+        """The channel's numbering, which was `epoch`, goes on above `seq` in another one."""
         place = self.places.get(channel)
         if place is not None:
-            self._reset(channel, min(place, seq))
+            self._reset(channel, epoch, min(place, seq))
 
-    def _reset(self, channel: Channel, seq: int) -> None:
-        self.places[channel] = seq
-        self.connection.tell(jsonmsg.Reset(channel.shown, channel.epoch, seq))
+    def _reset(self, channel: Channel, epoch: str, seq: int) -> None:
+        before, self.places[channel] = self.places[channel], seq
+        self.connection.tell_reset(channel, (epoch, before), seq)
 
     def go(self) -> None:
         """Serve what is in memory now, and the rest in a task."""
@@ -146,7 +145,7 @@ class Replay:
         if after > channel.seq:
             await relay.reach(channel, after)
             if after > channel.seq and self.places.get(channel) == after:
-                self._reset(channel, channel.seq)
+                self._reset(channel, channel.epoch, channel.seq)
             return
         if channel.kept_after(after) is not None or after == channel.seq:
             await asyncio.sleep(0)  # let the transport say whether it is full
@@ -161,10 +160,10 @@ class Replay:
             # nothing of it is kept, or the log is shorter than the channel believes
             await relay.mended(channel)
             if channel.epoch == epoch and self.places.get(channel) == after < channel.seq:
-                self._reset(channel, max(after, min(channel.seq, piece.first - 1)))
+                self._reset(channel, epoch, max(after, min(channel.seq, piece.first - 1)))
         else:
             if piece.batch.first > after + 1:
-                self._reset(channel, piece.batch.first - 1)
+                self._reset(channel, epoch, piece.batch.first - 1)
             self._serve(channel, piece.batch)
 
     def _step(self) -> bool:

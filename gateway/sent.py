@@ -1,7 +1,12 @@
-"""What a text client was sent, until its TCP has acknowledged it: the last line that arrived is its position."""
+"""What a text client was sent, until its TCP has acknowledged it: the last line that arrived is its position.
+
+The news that a numbering broke are such a line too: until they have arrived, the client stands in the old numbering,
+and has to be told again.
+"""
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Sequence
@@ -15,12 +20,15 @@ CROWD: Final = 256
 
 
 class _Mark(NamedTuple):
-    """A batch of a channel stands at these bytes of the stream."""
+    """A batch of a channel stands at these bytes of the stream; or (no batch) the news that its numbering broke."""
 
     start: int
-    end: int
+    end: float
     channel: Channel
-    batch: Batch
+    epoch: str
+    before: int
+    """The seq of the last message before it."""
+    batch: Batch | None
 
 
 class Sent:
@@ -46,8 +54,22 @@ class Sent:
             if isinstance(item, Batch):
                 if self._marks is None:
                     self._marks = deque()
-                self._marks.append(_Mark(start, end, channel, item))
+                self._marks.append(_Mark(start, end, channel, channel.epoch, item.first - 1, item))
             start = end
+
+    def note_reset(self, before: int, size: int, channel: Channel, epoch: str, seq: int) -> None:
+        """News of so many bytes are queued that the numbering broke in which the client stood at `epoch` and `seq`."""
+        self._note_reset(self.written + before, self.written + before + size, channel, epoch, seq)
+
+    def note_untold_reset(self, channel: Channel, epoch: str, seq: int) -> None:
+        """The same, and the client will not be told on this connection."""
+        self._note_reset(self.written, math.inf, channel, epoch, seq)
+
+    def _note_reset(self, start: int, end: float, channel: Channel, epoch: str, seq: int) -> None:
+        self.moved = True
+        if self._marks is None:
+            self._marks = deque()
+        self._marks.append(_Mark(start, end, channel, epoch, seq, None))
 
     def forget_arrived(self, arrived: int) -> None:
         """The peer's TCP has acknowledged the stream up to that byte."""
@@ -67,9 +89,10 @@ class Sent:
         """Whether some of it may not have arrived."""
         return self._marks is not None
 
-    def first_missing(self, channel: Channel, arrived: int) -> int | None:
-        """The seq of the first message of a channel that has not wholly arrived; None if all have."""
+    def last_arrived(self, channel: Channel, arrived: int) -> tuple[str, int] | None:
+        """Epoch and seq of the last message of a channel that has wholly arrived; None if all have."""
         for mark in self._marks or ():
             if mark.channel is channel and mark.end > arrived:
-                return mark.batch.first + bisect_right(mark.batch.ends(), arrived - mark.start)
+                whole = bisect_right(mark.batch.ends(), arrived - mark.start) if mark.batch is not None else 0
+                return mark.epoch, mark.before + whole
         return None

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from causerie.errors import Unavailable
+from causerie.errors import Goodbye, Unavailable
 from causerie.model import Position
 from causerie.settings import Settings
 from causerie.store import Store as ChatStore
@@ -192,6 +192,32 @@ async def test_another_device_joins_before_the_welcome(inside: Inside, monkeypat
     go_on.set()
     await coming
     await laptop.message("news", in_="#dev")
+
+
+async def test_a_numbering_breaks_while_a_text_client_is_let_go(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever could not be told on the old connection is told on the next."""
+    alice, text = await inside.enter("alice"), await inside.text("bob")
+    await alice.say("#lobby", "seen")
+    await text.expect(r"\[#lobby\] alice: seen")
+    relay, bob = inside.node.relay, inside.client("bob")
+    restart = relay._restart
+
+    def let_go(*args: Any, **kwargs: Any) -> None:
+        bob.goodbye(Goodbye("unavailable", "for a test", retry_after=0.1))
+        restart(*args, **kwargs)
+
+    monkeypatch.setattr(relay, "_restart", let_go)
+    await inside.node.store.logs.new_epoch("#lobby", relay.channel("#lobby").epoch)
+    await alice.expect("reset", in_="#lobby")
+    await text.ended()
+    await alice.expect("presence", nick="bob", state="away")
+    again = await TextClient.open(inside)  # type: ignore[arg-type]
+    await again.reconnect(text.cookie)
+    await again.expect(r"\* some messages of #lobby are no longer kept")
+    again.abort()
+    await again.dispose()
 
 
 async def _is_here(inside: Inside, nick: str, device: str) -> bool:
