@@ -7,12 +7,13 @@ from typing import Any
 
 import msgspec
 
+from tests.chaos.faults.failover import watch
 from tests.chaos.history import AnyRecord, End, Kept, Settings, Standing, Tape, Welcome
 from tests.chaos.json_device import JsonDevice
 from tests.chaos.kinds import Kind
 from tests.chaos.nemesis import Nemesis
 from tests.chaos.rig import HEARTBEAT_INTERVAL, HEARTBEAT_TTL, Rig
-from tests.chaos.stores import Single
+from tests.chaos.stores import Pair, Single
 from tests.chaos.text_device import TextDevice
 from tests.support.json_client import JsonClient
 
@@ -56,6 +57,8 @@ class Run:
         """Do all of it."""
         try:
             await self.rig.start()
+            if isinstance(self.rig.store, Pair):
+                self._living.append(asyncio.create_task(watch(self.rig, self.rig.store)))
             self._people()
             for device in [*self.devices, *self.texts]:
                 self._living.append(asyncio.create_task(device.live(), name=device.name))

@@ -11,36 +11,52 @@ from collections.abc import AsyncIterator
 
 import redis
 
+from tests.chaos.history import Fault
 from tests.chaos.kinds import fault
 from tests.chaos.rig import Rig
 from tests.chaos.stores import Pair, client_of
 
 COPIED_S = 1.0
 """What was written so long before is on the copy for sure, while it follows."""
+ORDERED_S = 10.0
+"""How long Sentinel may take to do what it was told; it may also let it be."""
 
 
 @contextlib.asynccontextmanager
-async def _failover(rig: Rig, name: str, *, lag: float = COPIED_S, **fields: str) -> AsyncIterator[Pair]:
-    """It is over when there is a copy again. What was written up to `lag` seconds before may be lost."""
+async def _failing(
+    rig: Rig, name: str, *, lag: float | None = COPIED_S, outage: bool = True, detail: str = ""
+) -> AsyncIterator[Pair]:
+    """One fault of the pair, over when there is a copy again. What was written up to `lag` seconds before may be lost
+    (None: nothing, unless Sentinel replaced the master by itself meanwhile).
+    """
     pair = rig.store
     assert isinstance(pair, Pair)
-    since = max(0.0, rig.tape.now() - lag)
-    loses = None if rig.min_replicas else since
-    async with rig.fault(name, "store", loses=loses, undoes=since, outage=True, **fields):
-        yield pair
-        await pair.settled()
+    async with pair.busy, rig.fault(name, "store", outage=outage, detail=detail) as noted:
+        surprises = pair.surprises
+        if lag is not None:
+            _may_lose(rig, noted, lag)
+        try:
+            yield pair
+            await pair.settled()
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{pair.describe()}") from None
+        if lag is None and pair.surprises > surprises:
+            _may_lose(rig, noted, COPIED_S)
+            noted.outage = True
+
+
+def _may_lose(rig: Rig, noted: Fault, lag: float) -> None:
+    noted.undoes = max(0.0, noted.t - lag)
+    noted.loses = None if rig.min_replicas else noted.undoes
 
 
 @fault(3, on="pair")
 async def failover_coordinated(rig: Rig, rng: random.Random) -> None:
     """The master hands over to its copy: nothing is lost, nobody may be alarmed."""
-    pair = rig.store
-    if pair.busy.locked() or not isinstance(pair, Pair):
-        return
-    async with pair.busy, rig.fault("failover, coordinated", "store", outage=True):
-        if pair.sentinel.ask("FAILOVER", "talk", "COORDINATED"):
-            await pair.promoted()
-            await pair.settled()
+    if not rig.store.busy.locked():
+        async with _failing(rig, "failover, coordinated", lag=None) as pair:
+            if pair.sentinel.ask("FAILOVER", "talk", "COORDINATED"):
+                await pair.promoted(ORDERED_S)
 
 
 @fault(2, on="pair", loses=True)
@@ -48,10 +64,9 @@ async def failover_sudden(rig: Rig, rng: random.Random) -> None:
     """Sentinel promotes the copy while the master works on."""
     if rig.store.busy.locked():
         return
-    async with rig.store.busy, _failover(rig, "failover, sudden") as pair:
+    async with _failing(rig, "failover, sudden") as pair:
         old = pair.server
-        if pair.sentinel.ask("FAILOVER", "talk"):
-            await pair.promoted()
+        if pair.sentinel.ask("FAILOVER", "talk") and await pair.promoted(ORDERED_S):
             await asyncio.sleep(rng.uniform(0, 2))
             await pair.demote(old)
 
@@ -61,7 +76,7 @@ async def kill_master(rig: Rig, rng: random.Random) -> None:
     """`kill -9`; it comes back as a copy."""
     if rig.store.busy.locked():
         return
-    async with rig.store.busy, _failover(rig, "kill -9 of the master") as pair:
+    async with _failing(rig, "kill -9 of the master") as pair:
         old = pair.server
         old.kill()
         await pair.promoted()
@@ -73,7 +88,7 @@ async def pause_master(rig: Rig, rng: random.Random) -> None:
     """It sleeps, is replaced, and wakes as a second master."""
     if rig.store.busy.locked():
         return
-    async with rig.store.busy, _failover(rig, "SIGSTOP of the master") as pair:
+    async with _failing(rig, "SIGSTOP of the master") as pair:
         old = pair.server
         old.pause()
         try:
@@ -91,7 +106,7 @@ async def kill_master_ahead(rig: Rig, rng: random.Random) -> None:
     if rig.store.busy.locked():
         return
     lag = rng.uniform(0.3, 2.0)
-    async with rig.store.busy, _failover(rig, "kill -9 of a master ahead", detail=f"{lag:.1f} s") as pair:
+    async with _failing(rig, "kill -9 of a master ahead", detail=f"{lag:.1f} s") as pair:
         old, copy = pair.server, pair.copy
         async with client_of(copy) as client:
             await client.config_set("masterauth", "wrong")
@@ -106,29 +121,26 @@ async def kill_master_ahead(rig: Rig, rng: random.Random) -> None:
 @fault(2, on="pair")
 async def kill_copy(rig: Rig, rng: random.Random) -> None:
     """`kill -9` of the copy, which comes back."""
-    pair = rig.store
-    if pair.busy.locked() or not isinstance(pair, Pair):
+    if rig.store.busy.locked():
         return
-    async with pair.busy, rig.fault("kill -9 of the copy", "store", outage=bool(rig.min_replicas)):
-        pair.copy.kill()
+    async with _failing(rig, "kill -9 of the copy", lag=None, outage=bool(rig.min_replicas)) as pair:
+        copy = pair.copy
+        copy.kill()
         await asyncio.sleep(rng.choice((0, 0.5, 2.0)))
-        await pair.follow(pair.copy)
-        await pair.settled()
+        await pair.follow(copy)
 
 
 @fault(1, on="pair")
 async def kill_sentinel(rig: Rig, rng: random.Random) -> None:
     """`kill -9` of Sentinel: whoever is connected notices nothing."""
-    pair = rig.store
-    if pair.busy.locked() or not isinstance(pair, Pair):
+    if rig.store.busy.locked():
         return
-    async with pair.busy, rig.fault("kill -9 of Sentinel", "store", outage=True):
+    async with _failing(rig, "kill -9 of Sentinel", lag=None) as pair:
         assert pair.sentinel.process is not None
         pair.sentinel.process.kill()
         await asyncio.sleep(rng.choice((0, 1.0, 3.0)))
         pair.sentinel.start()
         await pair.sentinel.knows_replica()
-        await pair.settled()
 
 
 @fault(3, on="pair")
@@ -137,3 +149,17 @@ async def kill_connections(rig: Rig, rng: random.Random) -> None:
     async with rig.fault("CLIENT KILL TYPE normal", "store"), rig.store.client() as client:
         with contextlib.suppress(redis.RedisError, OSError):
             await client.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+
+
+async def watch(rig: Rig, pair: Pair) -> None:
+    """Note the failovers that nobody asked for, for ever."""
+    while True:
+        await asyncio.sleep(0.1)
+        master = await asyncio.to_thread(lambda: pair.sentinel.master)
+        if pair.busy.locked() or master in (0, pair.server.port):
+            continue
+        try:
+            async with _failing(rig, "failover, of its own", lag=10.0):
+                pair.look()
+        except AssertionError as error:
+            rig.wrong("run", str(error))
