@@ -23,7 +23,7 @@ def undeserved(records: Sequence[AnyRecord], faults: Sequence[Fault]) -> list[st
     settings = next((record for record in records if isinstance(record, Settings)), Settings(0, ""))
     least = settings.heartbeat_ttl - settings.heartbeat_interval - SLACK_S  # the last word came an interval before
     absences = _absences(records, faults)
-    outages = [Span(fault.t, fault.until) for fault in faults if fault.outage]
+    outages = [Span(fault.t, fault.back or fault.until) for fault in faults if fault.outage]
     findings: dict[str, str] = {}
     for record in records:
         if isinstance(record, Presence) and record.state == "crashed":

@@ -165,6 +165,8 @@ class Fault(Record, tag="fault"):
     """What was delivered at this time or later may be undone; None: nothing."""
     outage: bool = False
     """The store itself was away."""
+    back: float | None = None
+    """When it was there again, if before the end."""
     blinds: list[str] = []
     """Devices (or `*`) whose connection may have been dead meanwhile."""
 

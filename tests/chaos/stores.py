@@ -113,6 +113,9 @@ class Pair(Single):
 
     async def demote(self, store: Store) -> None:
         """Make one that was the master, and runs, a copy; Sentinel would, ten seconds later."""
+        self.look()
+        if store is self.server:
+            return
         async with client_of(store) as client:
             await client.execute_command("REPLICAOF", "127.0.0.1", str(self.server.port))
 

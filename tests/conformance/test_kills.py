@@ -9,6 +9,8 @@ import pytest
 
 from tests.support import Chat, JsonClient, People, Store, eventually
 from tests.support.chat import SHORT_HEARTBEATS
+from tests.support.crowd import Crowd
+from tests.support.rest import room_path
 
 RETRY = {"unavailable", "rate_limited"}
 
@@ -151,6 +153,34 @@ async def test_gateway_is_killed(people: People) -> None:
     await _check(talkers, 60)
     await watcher.message("the end")
     assert {event["state"] for event in watcher.seen("presence", in_=room)} <= {"online", "away"}
+
+
+async def test_all_people_of_a_killed_gateway_come_back_at_once(people: People) -> None:
+    """“Acknowledged is kept”, “each once”, for everybody; and those who stood at one place cost a few reads of the log,
+    not one each.
+    """
+    first, second = people.chat.gateways
+    talker = await people.enter("talker", 1, room=(room := people.room()))
+    crowd = Crowd(room)
+    try:
+        await crowd.enter(first, 300, people.nick("c"))
+        await talker.say(room, "seen")
+        await crowd.have(1)
+        await talker.part(room)  # so that the other gateway holds nothing of the room in memory
+        first.kill()
+        rest = people.rest(1)
+        for number in range(2, 202):
+            await rest.post(f"{room_path(room)}/messages", {"body": f"{number}"})
+        before = await rest.counter("log_reads")
+        again = await crowd.back(second)
+        try:
+            await again.have(201)
+            assert {member.got for member in again.members} == {200}
+            assert await rest.counter("log_reads") - before <= 8
+        finally:
+            again.close()
+    finally:
+        crowd.close()
 
 
 async def test_both_gateways_are_killed_one_after_the_other(people: People) -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.support import Chat, JsonClient, People, Store, eventually
+from tests.support.crowd import Crowd, Member
 from tests.support.processes import Gateway
 
 BODY = "x" * 4000
@@ -75,6 +77,39 @@ async def test_nobody_waits_for_a_slow_reader(patient_chat: Chat) -> None:
         for number in range(100):
             await talker.say(room, f"{number} {BODY}")
             await quick.message(f"{number} {BODY}")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(240)
+async def test_fifty_of_a_thousand_that_read_a_byte_at_a_time(patient_chat: Chat) -> None:
+    """“Nobody waits for a slow reader”: the other 950 get everything, and the fifty cost no more than their outbox."""
+    gateway = patient_chat.gateways[0]
+    async with People(patient_chat) as people:
+        talker, crowd = await people.enter("talker", room=(room := people.room())), Crowd(room)
+        try:
+            slow = await crowd.enter(gateway, 50, people.nick("s"), receive_buffer=2048)
+            for member in slow:
+                member.transport.pause_reading()
+            before = _resident(gateway)
+            await _flood(talker, room, 1000)
+            assert await people.rest().counter("lagging") >= 50
+            assert _resident(gateway) - before < 50 * 2 * 65_536 + 30 * 2**20
+            quick = await crowd.enter(gateway, 950, people.nick("q"))
+            for number in range(1001, 1051):
+                await asyncio.gather(*map(_sip, slow))
+                await talker.say(room, f"{number}")
+                await crowd.have(number, quick)
+            assert not any(member.closed for member in slow)
+        finally:
+            crowd.close()
+
+
+async def _sip(member: Member) -> None:
+    """Read one byte past the transport, which is paused."""
+    number = member.transport.get_extra_info("socket").fileno()
+    with socket.fromfd(number, socket.AF_INET, socket.SOCK_STREAM) as sock:
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_recv(sock, 1)
 
 
 async def test_one_that_reads_nothing_is_let_go_and_can_resume(tight_chat: Chat) -> None:

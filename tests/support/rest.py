@@ -58,6 +58,12 @@ class Rest:
                 return found
         raise AssertionError(f"{path}: more than 1000 pages")
 
+    async def counter(self, name: str) -> int:
+        """A counter of this gateway, from `/metrics`."""
+        text = (await self.http.get("/metrics")).text
+        line = next(line for line in text.splitlines() if line.startswith(f"causerie_{name}_total "))
+        return int(float(line.split()[1]))
+
     async def close(self) -> None:
         await self.http.aclose()
 

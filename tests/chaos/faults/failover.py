@@ -14,7 +14,7 @@ import redis
 from tests.chaos.history import Fault
 from tests.chaos.kinds import fault
 from tests.chaos.rig import Rig
-from tests.chaos.stores import Pair, client_of
+from tests.chaos.stores import START_S, Pair, client_of
 
 COPIED_S = 1.0
 """What was written so long before is on the copy for sure, while it follows."""
@@ -22,10 +22,23 @@ ORDERED_S = 10.0
 """How long Sentinel may take to do what it was told; it may also let it be."""
 
 
+class _Failing:
+    """What is done to a pair in one fault."""
+
+    def __init__(self, rig: Rig, pair: Pair, noted: Fault) -> None:
+        self._rig, self.pair, self._noted = rig, pair, noted
+
+    async def promoted(self, patience: float = START_S) -> bool:
+        """Wait for the copy to be made the master; False where that was refused. From now on there is one."""
+        done = await self.pair.promoted(patience)
+        self._noted.back = self._rig.tape.now() if done else self._noted.t
+        return done
+
+
 @contextlib.asynccontextmanager
 async def _failing(
     rig: Rig, name: str, *, lag: float | None = COPIED_S, outage: bool = True, detail: str = ""
-) -> AsyncIterator[Pair]:
+) -> AsyncIterator[_Failing]:
     """One fault of the pair, over when there is a copy again. What was written up to `lag` seconds before may be lost
     (None: nothing, unless Sentinel replaced the master by itself meanwhile).
     """
@@ -36,13 +49,13 @@ async def _failing(
         if lag is not None:
             _may_lose(rig, noted, lag)
         try:
-            yield pair
+            yield _Failing(rig, pair, noted)
             await pair.settled()
         except AssertionError as error:
             raise AssertionError(f"{error}\n{pair.describe()}") from None
         if lag is None and pair.surprises > surprises:
             _may_lose(rig, noted, COPIED_S)
-            noted.outage = True
+            noted.outage, noted.back = True, None
 
 
 def _may_lose(rig: Rig, noted: Fault, lag: float) -> None:
@@ -54,9 +67,9 @@ def _may_lose(rig: Rig, noted: Fault, lag: float) -> None:
 async def failover_coordinated(rig: Rig, rng: random.Random) -> None:
     """The master hands over to its copy: nothing is lost, nobody may be alarmed."""
     if not rig.store.busy.locked():
-        async with _failing(rig, "failover, coordinated", lag=None) as pair:
-            if pair.sentinel.ask("FAILOVER", "talk", "COORDINATED"):
-                await pair.promoted(ORDERED_S)
+        async with _failing(rig, "failover, coordinated", lag=None) as failing:
+            if failing.pair.sentinel.ask("FAILOVER", "talk", "COORDINATED"):
+                await failing.promoted(ORDERED_S)
 
 
 @fault(2, on="pair", loses=True)
@@ -64,11 +77,11 @@ async def failover_sudden(rig: Rig, rng: random.Random) -> None:
     """Sentinel promotes the copy while the master works on."""
     if rig.store.busy.locked():
         return
-    async with _failing(rig, "failover, sudden") as pair:
-        old = pair.server
-        if pair.sentinel.ask("FAILOVER", "talk") and await pair.promoted(ORDERED_S):
+    async with _failing(rig, "failover, sudden") as failing:
+        old = failing.pair.server
+        if failing.pair.sentinel.ask("FAILOVER", "talk") and await failing.promoted(ORDERED_S):
             await asyncio.sleep(rng.uniform(0, 2))
-            await pair.demote(old)
+            await failing.pair.demote(old)
 
 
 @fault(4, on="pair", loses=True)
@@ -76,11 +89,11 @@ async def kill_master(rig: Rig, rng: random.Random) -> None:
     """`kill -9`; it comes back as a copy."""
     if rig.store.busy.locked():
         return
-    async with _failing(rig, "kill -9 of the master") as pair:
-        old = pair.server
+    async with _failing(rig, "kill -9 of the master") as failing:
+        old = failing.pair.server
         old.kill()
-        await pair.promoted()
-        await pair.follow(old)
+        await failing.promoted()
+        await failing.pair.follow(old)
 
 
 @fault(2, on="pair", loses=True)
@@ -88,16 +101,16 @@ async def pause_master(rig: Rig, rng: random.Random) -> None:
     """It sleeps, is replaced, and wakes as a second master."""
     if rig.store.busy.locked():
         return
-    async with _failing(rig, "SIGSTOP of the master") as pair:
-        old = pair.server
+    async with _failing(rig, "SIGSTOP of the master") as failing:
+        old = failing.pair.server
         old.pause()
         try:
-            await pair.promoted()
+            await failing.promoted()
             await asyncio.sleep(rng.uniform(0, 1))
         finally:
             old.wake()
         await asyncio.sleep(rng.uniform(0, 2))
-        await pair.demote(old)
+        await failing.pair.demote(old)
 
 
 @fault(3, on="pair", loses=True)
@@ -106,16 +119,16 @@ async def kill_master_ahead(rig: Rig, rng: random.Random) -> None:
     if rig.store.busy.locked():
         return
     lag = rng.uniform(0.3, 2.0)
-    async with _failing(rig, "kill -9 of a master ahead", detail=f"{lag:.1f} s") as pair:
-        old, copy = pair.server, pair.copy
+    async with _failing(rig, "kill -9 of a master ahead", detail=f"{lag:.1f} s") as failing:
+        old, copy = failing.pair.server, failing.pair.copy
         async with client_of(copy) as client:
             await client.config_set("masterauth", "wrong")
             await client.execute_command("CLIENT", "KILL", "TYPE", "master")
             await asyncio.sleep(lag)
             old.kill()
-            await pair.promoted()
+            await failing.promoted()
             await client.config_set("masterauth", "")
-        await pair.follow(old)
+        await failing.pair.follow(old)
 
 
 @fault(2, on="pair")
@@ -123,11 +136,11 @@ async def kill_copy(rig: Rig, rng: random.Random) -> None:
     """`kill -9` of the copy, which comes back."""
     if rig.store.busy.locked():
         return
-    async with _failing(rig, "kill -9 of the copy", lag=None, outage=bool(rig.min_replicas)) as pair:
-        copy = pair.copy
+    async with _failing(rig, "kill -9 of the copy", lag=None, outage=bool(rig.min_replicas)) as failing:
+        copy = failing.pair.copy
         copy.kill()
         await asyncio.sleep(rng.choice((0, 0.5, 2.0)))
-        await pair.follow(copy)
+        await failing.pair.follow(copy)
 
 
 @fault(1, on="pair")
@@ -135,12 +148,13 @@ async def kill_sentinel(rig: Rig, rng: random.Random) -> None:
     """`kill -9` of Sentinel: whoever is connected notices nothing."""
     if rig.store.busy.locked():
         return
-    async with _failing(rig, "kill -9 of Sentinel", lag=None) as pair:
-        assert pair.sentinel.process is not None
-        pair.sentinel.process.kill()
+    async with _failing(rig, "kill -9 of Sentinel", lag=None) as failing:
+        sentinel = failing.pair.sentinel
+        assert sentinel.process is not None
+        sentinel.process.kill()
         await asyncio.sleep(rng.choice((0, 1.0, 3.0)))
-        pair.sentinel.start()
-        await pair.sentinel.knows_replica()
+        sentinel.start()
+        await sentinel.knows_replica()
 
 
 @fault(3, on="pair")
@@ -159,7 +173,7 @@ async def watch(rig: Rig, pair: Pair) -> None:
         if pair.busy.locked() or master in (0, pair.server.port):
             continue
         try:
-            async with _failing(rig, "failover, of its own", lag=10.0):
-                pair.look()
+            async with _failing(rig, "failover, of its own", lag=10.0) as failing:
+                failing.pair.look()
         except AssertionError as error:
             rig.wrong("run", str(error))
