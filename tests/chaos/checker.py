@@ -282,7 +282,7 @@ class Judge:
             last = before.get((who, log), -1.0)
             if not any(
                 fault.undoes is not None
-                and fault.covers(log)
+                and (fault.covers(log) or (log.startswith("@") and fault.covers(f"@{who.split('/')[0]}")))
                 and fault.t <= t
                 and (last < fault.t or t <= fault.until + TELLING_S)
                 for fault in self.faults

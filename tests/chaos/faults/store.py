@@ -127,9 +127,12 @@ async def _lose_key(rig: Rig, rng: random.Random, kind: str, *, loses: bool) -> 
             owner = rng.choice(("{#", "{s:"))
             key = rng.choice([key for key in keys if owner in key])
             log = key.partition("{")[2].partition("}")[0]
-            log = f"@{log[2:]}" if log.startswith("s:") else log
+            logs = [log]
+            if log.startswith("s:"):
+                nick = await client.hget(f"{key.removesuffix(kind)}rec", "nick")
+                logs = [f"@{log[2:]}", f"@{nick}"]
             start = 0.0 if loses else None
-            async with rig.fault(f"DEL {kind}", "store", detail=log, logs=[log], loses=start, undoes=0.0):
+            async with rig.fault(f"DEL {kind}", "store", detail=logs[-1], logs=logs, loses=start, undoes=0.0):
                 await client.delete(key)
         except (redis.RedisError, OSError, IndexError):
             pass
