@@ -158,8 +158,8 @@ class Fault(Record, tag="fault"):
     until: float
     detail: str = ""
     logs: list[str] = msgspec.field(default_factory=lambda: ["*"])
-    """Where messages may be lost or undone; `*`: anywhere. An inbox by its session and by its owner's nick: text clients
-    do not know what their session is called.
+    """Where messages may be lost or undone; `*`: anywhere. An inbox by its session and by its owner's nick, as text
+    clients do not know what their session is called.
     """
     loses: float | None = None
     """What was acknowledged at this time or later, and not after `until`, may be lost; None: nothing."""
