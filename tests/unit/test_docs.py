@@ -18,8 +18,6 @@ from gateway.rest.problem import STATUS
 ROOT = Path(__file__).resolve().parents[2]
 PROTOCOL = (ROOT / "docs/protocol.md").read_text(encoding="utf-8")
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
-COMING = {"docs/reliability.md"}
-"""What is being written."""
 TESTS_OF_CLAUSES = sorted(ROOT.glob("tests/conformance/*.py"))
 
 
@@ -123,7 +121,7 @@ def test_links_lead_somewhere(page: Path) -> None:
             continue
         target, _, anchor = link.partition("#")
         found = (page.parent / target).resolve() if target else page
-        assert found.exists() or found.relative_to(ROOT).as_posix() in COMING, link
+        assert found.exists(), link
         assert not anchor or anchor in anchors(found), link
 
 
@@ -131,4 +129,4 @@ def test_the_map_for_contributors_names_what_is_there() -> None:
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`([\w./]+(?:/|\.py|\.md))`", text)) - {"__init__.py"}
     assert len(named) > 20
-    assert [path for path in sorted(named) if not (ROOT / path).exists() and path.strip("/") not in COMING] == []
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
