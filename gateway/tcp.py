@@ -63,6 +63,13 @@ class TcpClient(Client):
             self.goodbye(Goodbye("flood", "a line without end", retry_after=self.node.jitter()))
         return taken
 
+    def goodbye(self, goodbye: Goodbye) -> None:
+        """One who has said nothing yet speaks no protocol that we know: no words then, we close."""
+        if self._begun:
+            super().goodbye(goodbye)
+        else:
+            self.end(goodbye)
+
     def eof_received(self) -> bool:
         """The peer says no more: what it said is done and answered, then we close."""
         if self.closing:

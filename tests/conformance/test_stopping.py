@@ -108,6 +108,15 @@ async def test_one_that_does_not_read_cannot_hold_it_up(people: People) -> None:
     assert await people.chat.gateways[1].exit_code(25) == 0
 
 
+async def test_one_who_has_said_nothing_is_told_nothing(people: People) -> None:
+    """“A connection whose first byte is `{` speaks JSON”: until the first byte nobody knows which words to use."""
+    person, program = await people.connect_text("person", 1), await people.connect("program", 1, transport="ws")
+    people.chat.gateways[1].terminate()
+    await program.ended("shutdown")
+    await person.ended()
+    assert person.lines == []
+
+
 async def test_shutdown_needs_the_token(people: People) -> None:
     """`!shutdown` stands in the admins' column."""
     alice = await people.enter("alice", 1)
