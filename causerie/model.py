@@ -74,14 +74,6 @@ class Chunk(NamedTuple):
     entries: list[Entry]
 
 
-class Probe(NamedTuple):
-    """Whether a position lies on a log with everything after it kept, and where that log stands."""
-
-    head: Position
-    first: int
-    matches: bool
-
-
 class Member(msgspec.Struct):
     """A person in lists: state `online`, `away` or `crashed`; flags `suspended`, `dead`, `moderator`."""
 

@@ -57,6 +57,7 @@ class Node:
         self.reader = Reader(store, self.counted)
         self.notes = Notes(self)
         self.relay = Relay(self.hub, store, self.reader, self.counted, self.notes)
+        store.direct.on_copy = self.relay.note_copy
         self.committer = Committer(store, self.hub, self.counted)
         self.wheel = Wheel(
             self,

@@ -32,6 +32,8 @@ LINGER_S: Final = 10.0
 COMPARED_AT_ONCE: Final = 256
 RETRY_S: Final = 0.3
 BUG_S: Final = 5.0
+COPIES: Final = 4096
+"""Inboxes whose last copy of a direct message sent from here is remembered."""
 FEED_HEADSTART_S: Final = 0.02
 """What is on its way on the feed gets this long before the log is read."""
 
@@ -58,6 +60,8 @@ class Relay:
         self._loop = asyncio.get_running_loop()
         self._empty: dict[Channel, float] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._copies: dict[str, Position] = {}
+        """What was last put into inboxes that nobody here listens to: who else would miss it?"""
         self._compare_next = 0
         self._comparing_some = False
         self._comparing_all: asyncio.Task[None] | None = None
@@ -358,6 +362,13 @@ class Relay:
 
     # -- comparing -------------------------------------------------------------------------------------------------
 
+    def note_copy(self, log_key: str, copy: Position) -> None:
+        """A copy of a direct message sent from here is in an inbox."""
+        self._copies.pop(log_key, None)
+        if len(self._copies) >= COPIES:
+            del self._copies[next(iter(self._copies))]
+        self._copies[log_key] = copy
+
     def on_back(self) -> None:
         """The feed was away: whatever was published meanwhile is missing."""
         self._all_due = True
@@ -368,11 +379,21 @@ class Relay:
         try:
             while self._all_due:
                 self._all_due = False
-                if not await self.compare(list(self._hub.channels.values())):
+                if not (await self.compare(list(self._hub.channels.values())) and await self._confirm_copies()):
                     self._all_due = True
                     await asyncio.sleep(RETRY_S)
         finally:
             self._comparing_all = None
+
+    async def _confirm_copies(self) -> bool:
+        """Look whether what was put into inboxes is still there; False if the store cannot be reached."""
+        copies = list(self._copies.items())
+        try:
+            for i in range(0, len(copies), COMPARED_AT_ONCE):
+                self._metrics.forks += await self._store.logs.confirm(copies[i : i + COMPARED_AT_ONCE])
+        except Unavailable:
+            return False
+        return True
 
     async def compare(self, channels: Iterable[Channel]) -> bool:
         """Compare channels with the store, and mend those that differ; False if the store cannot be reached."""

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from causerie.errors import Refused
-from causerie.model import Origin, Outcome, Post, new_epoch
+from causerie.model import Origin, Outcome, Position, Post, new_epoch
 from causerie.names import INBOX
 from causerie.store.keys import Keys
 from causerie.store.logs import ID_WINDOW, Logs, digest, middle, outcome, prefix, refusal, tail, text
@@ -40,6 +40,8 @@ class Direct:
         plays: Callable[[str, Sequence[str]], Awaitable[bool]],
     ) -> None:
         self._plays = plays
+        self.on_copy: Callable[[str, Position], None] = lambda _log, _copy: None
+        """Is told each copy that was put into an inbox."""
         self._run, self._executor, self._keys, self._logs, self._sessions = (
             scripts,
             executor,
@@ -122,5 +124,7 @@ class Direct:
                     _PREFIX, middle_, tail_, MAX_SENDERS,
                 )  # fmt: skip
                 calls.append((keys, args))
-            await self._run.many("dm_deliver", calls)
+            for sid, row in zip(recipients, await self._run.many("dm_deliver", calls), strict=True):
+                if isinstance(row, list):
+                    self.on_copy(f"@{sid}", Position(text(row[0]), int(row[1]), mid))
             await self._executor.execute("HDEL", f"{self._keys.session(sender)}:pending", mid)

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from causerie.errors import GOODBYES, Goodbye, Refused
-from causerie.model import Chunk, Entry, Outcome, Position, Post, Probe, new_epoch
+from causerie.model import Chunk, Entry, Outcome, Position, Post, new_epoch
 from causerie.store.keys import Keys
 from causerie.store.scripts import Scripts
 
@@ -163,15 +163,13 @@ class Logs:
         rows = await self._executor.execute("XREVRANGE", self.names(log)[1], top, "-", "COUNT", limit)
         return [entry(row) for row in reversed(rows)]
 
-    async def probe(self, log: str, seen: Position) -> Probe:
-        """Whether `seen` lies on this log (epoch known, seq not beyond the head, that message there) with all
-        after it kept.
+    async def confirm(self, written: Sequence[tuple[str, Position]]) -> int:
+        """Have a new epoch where a message that was written is not on its log, whose epoch is still the same; how many
+        times that was so.
         """
-        meta, stream, channel = self.names(log)
-        row = await self._run("log_probe", (meta, stream), channel, new_epoch(), seen.seq)
-        head, first, mid = position(row), int(row[3]), text(row[4])
-        other = bool(seen.mid and mid and seen.mid != mid)
-        return Probe(head, first, head.epoch == seen.epoch and first - 1 <= seen.seq <= head.seq and not other)
+        named = [(self.names(log), seen) for log, seen in written]
+        calls = [((meta, stream), (channel, new_epoch(), *seen)) for (meta, stream, channel), seen in named]
+        return sum(await self._run.many("log_confirm", calls))
 
     async def new_epoch(self, log: str, old: str) -> Position:
         """Leave the epoch `old` (if it still is the log's) for a new one; the head as it is then."""

@@ -183,6 +183,27 @@ async def test_new_epoch_is_told_where_the_loss_was_not_seen(own_store: Store, o
     assert "lost" not in far.bodies(room)
 
 
+async def test_a_lost_direct_message_is_told_to_whom_it_was_for(own_store: Store, own_people: People) -> None:
+    """“never silently”: also where its inbox had no connection, so that only the sender's gateway can know."""
+    people = own_people
+    alice, bob = await people.enter("alice", 0), await people.enter("bob", 1)
+    await alice.say(f"@{bob.nick}", "kept")
+    await bob.message("kept")
+    position = bob.position("@")
+    await bob.hang_up()
+    with own_store.client() as redis:
+        redis.save()
+    await alice.say(f"@{bob.nick}", "lost")
+    await _forget(own_store)
+    await alice.expect("reset", in_="@")
+
+    async def told() -> bool:
+        again = await people.back(bob, 1, resume={"@": position})
+        return bool(again.welcome["rooms"]["@"]["recovered"] is False or again.seen("reset", in_="@"))
+
+    await eventually(told, "bob told of a loss in his inbox")
+
+
 async def test_restart_without_loss_changes_nothing(own_people: People, own_store: Store) -> None:
     """A plain restart is no loss: no `reset`, the same epoch, the numbering goes on."""
     people, room = own_people, own_people.room()

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from causerie.errors import Unavailable
+from causerie.model import Position
 from causerie.store import Store
 from tests.contract.people import bodies, code, person, tell, wait_for_the_next_millisecond
 
@@ -29,6 +30,15 @@ async def test_unknown_recipient_fails_all_of_it(store: Store) -> None:
     assert await bodies(store, f"@{bob.sid}") == []
     assert await bodies(store, f"@{alice.sid}") == []
     assert (await tell(store, alice, ["bob"], 1)).seq == 1
+
+
+async def test_who_delivers_learns_where_each_copy_is(store: Store) -> None:
+    alice, bob, carol = [await person(store, nick) for nick in ("alice", "bob", "carol")]
+    copies: list[tuple[str, Position]] = []
+    store.direct.on_copy = lambda log, copy: copies.append((log, copy))
+    await tell(store, alice, ["bob", "carol"], 1)
+    await tell(store, alice, ["bob", "carol"], 1)
+    assert copies == [(f"@{one.sid}", await store.logs.head(f"@{one.sid}")) for one in (bob, carol)]
 
 
 class _Cut:
