@@ -107,6 +107,7 @@ class Run:
         """Until everybody is connected and everything is acknowledged."""
         end = asyncio.get_running_loop().time() + SETTLE_S
         while not self._is_settled():
+            self._check_living()
             if asyncio.get_running_loop().time() > end:
                 late = [device.name for device in [*self.devices, *self.texts] if not device.connected]
                 waiting = {device.name: device.waiting for device in self.devices if device.waiting}
@@ -114,6 +115,12 @@ class Run:
                 break
             await asyncio.sleep(0.1)
         await asyncio.sleep(2.0)
+
+    def _check_living(self) -> None:
+        """A device that fails by itself is a fault of the harness, not to be taken for a silent server."""
+        for task in self._living:
+            if task.done():
+                task.result()
 
     def _is_settled(self) -> bool:
         return all(device.connected for device in [*self.devices, *self.texts]) and not any(

@@ -9,6 +9,7 @@ import re
 from typing import Any
 
 from tests.chaos.history import Line, Lost, Presence, Tape, TextBack, TextStart, TextTold, Wrong
+from tests.support.json_client import abort
 from tests.support.text_client import CONTROL, FORMS
 
 PATIENCE_S = 6.0
@@ -47,7 +48,7 @@ class TextDevice:
             finally:
                 self.connected = False
                 if self._writer is not None:
-                    self._writer.transport.abort()
+                    abort(self._writer.transport)
             await asyncio.sleep(self.rng.uniform(0.05, 0.4))
 
     async def leave(self) -> None:

@@ -87,7 +87,7 @@ class TcpWire:
             await self.writer.wait_closed()
 
     def abort(self) -> None:
-        _abort(self.writer.transport)
+        abort(self.writer.transport)
 
 
 class WebSocketWire:
@@ -128,10 +128,11 @@ class WebSocketWire:
         await self.connection.close()
 
     def abort(self) -> None:
-        _abort(self.connection.transport)
+        abort(self.connection.transport)
 
 
-def _abort(transport: asyncio.WriteTransport) -> None:
+def abort(transport: asyncio.WriteTransport) -> None:
+    """Reset a connection."""
     # CPython 3.11: one that wrote its last bytes after `close` has no loop left to abort in
     with contextlib.suppress(AttributeError):
         transport.abort()
