@@ -6,6 +6,7 @@ import re
 import socket
 from typing import Any, Self
 
+from tests.support.json_client import abort
 from tests.support.processes import Gateway
 from tests.support.timing import PATIENCE
 
@@ -128,4 +129,4 @@ class Crowd:
 
     def close(self) -> None:
         for member in self.members:
-            member.transport.abort()
+            abort(member.transport)
