@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from bench import load, scenarios, servers
+from bench import games, load, scenarios, servers
 from bench.machine import FOLDER, description
 
 RESULTS = FOLDER.parent / "docs" / "benchmarks"
@@ -29,6 +29,8 @@ SCENARIOS: dict[str, scenarios.Scenario] = {
     "idle-ws": scenarios.idle(10_000, websocket=True),
     "heartbeats-tcp": scenarios.idle(18_000, watch_s=30),
     "storm-tcp": scenarios.storm(10_000),
+    "game-answer": games.answers(1000, rate=20),
+    "game-fanout-tcp-8": games.fanout(1000, window=8),
     "crowd": scenarios.crowd(100_000, 6),
     **{
         f"floor-{joined}{window}": scenarios.traffic(

@@ -17,7 +17,7 @@ Figures = dict[str, Any]
 Scenario = Callable[[], Figures]
 
 
-def _figures(run: dict[str, Any], served: Served) -> Figures:
+def figures(run: dict[str, Any], served: Served) -> Figures:
     """What a run says, with the CPU time of each server process by name and a delivery."""
     cpu = dict(zip(served.pids, run.pop("cpu"), strict=True))
     deliveries, total = run["deliveries"], sum(cpu.values())
@@ -45,7 +45,7 @@ def traffic(
             ports = served.http_ports if websocket else served.ports
             with Load(dialect, ports, pids=list(served.pids.values()), **options) as generator:
                 generator.hear("ready")
-                return _figures(generator.run(), served)
+                return figures(generator.run(), served)
 
     return measure
 
