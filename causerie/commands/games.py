@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from causerie.commands.arguments import ROOM, Argument
 from causerie.commands.table import Context, Reply, Role, command
-from causerie.games import GAMES
 
 _IN_ROOM = ROOM.maybe()
 _GAME = Argument(
-    "game", str.casefold, "killer", looks=lambda word: "=" not in word, optional=True, default="killer",
-    label="|".join(sorted(GAMES, reverse=True)),
-)  # fmt: skip
+    "game", str.casefold, "killer", looks=lambda word: "=" not in word, optional=True, default="killer"
+)
 _OPTIONS = Argument("options", str, "words=fr", rest=True, optional=True, default="", label="option=...")
 
 MOST_SCORES = 100
