@@ -22,6 +22,13 @@ FILES_SCHEMES = ("file", "s3", "gs", "az")
 REDIS_SCHEMES = ("redis", "rediss", "unix", "redis+sentinel", "redis+cluster")
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:,\s]+)(:[0-9]{1,5})?")
 
+_DATABASE = (r"(/[0-9]*)?", "names a database that is no number: redis://host:port/0")
+_REDIS_PATHS = {
+    "redis+sentinel": (r"/[^/]+(/[0-9]*)?", "names no master: redis+sentinel://host:port,host:port/master-name"),
+    "redis+cluster": (r"/?0?", "names a database: a cluster has none"),
+}
+"""What may stand behind the hosts of a store's URL, and what to say if something else does."""
+
 
 def _port(value: object) -> int | Literal["auto"]:
     if value == "auto":
@@ -44,10 +51,15 @@ def _redis_url(value: str) -> str:
     if parts.scheme == "unix":
         if not parts.path:
             raise ValueError("names no socket: unix:///path/to/socket")
-    elif not all(map(_HOST_AND_PORT.fullmatch, parts.netloc.rpartition("@")[2].split(","))):
+        return value
+    hosts = [_HOST_AND_PORT.fullmatch(host) for host in parts.netloc.rpartition("@")[2].split(",")]
+    if not all(host is not None and int((host[2] or ":0")[1:]) <= 65535 for host in hosts):
         raise ValueError("names no host, or a port that is none")
-    if parts.scheme == "redis+sentinel" and not parts.path.strip("/"):
-        raise ValueError("names no master: redis+sentinel://host:port,host:port/master-name")
+    if len(hosts) > 1 and parts.scheme in {"redis", "rediss"}:
+        raise ValueError("names several hosts: that is for redis+sentinel:// and redis+cluster://")
+    wanted, problem = _REDIS_PATHS.get(parts.scheme, _DATABASE)
+    if not re.fullmatch(wanted, parts.path):
+        raise ValueError(problem)
     return value
 
 

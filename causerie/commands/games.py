@@ -6,9 +6,7 @@ from causerie.commands.arguments import ROOM, Argument
 from causerie.commands.table import Context, Reply, Role, command
 
 _IN_ROOM = ROOM.maybe()
-_GAME = Argument(
-    "game", str.casefold, "killer", looks=lambda word: "=" not in word, optional=True, default="killer"
-)
+_GAME = Argument("game", str.casefold, "killer", looks=lambda word: "=" not in word, optional=True, default="killer")
 _OPTIONS = Argument("options", str, "words=fr", rest=True, optional=True, default="", label="option=...")
 
 MOST_SCORES = 100

@@ -18,11 +18,26 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from causerie.errors import Unavailable
-from causerie.store.resp import AWAY, Arg, Connection, ReplyError, Wire, pack
+from causerie.store.resp import AWAY, Arg, Connection, ReplyError, Trouble, Wire, pack
 from causerie.store.sentinel import Masters
 
 DEFAULT_PORT = 6379
 KEEPALIVE_S = 5
+_REFUSED_FOR_NOW = (
+    redis.exceptions.AskError,
+    redis.exceptions.ClusterError,
+    redis.exceptions.NoPermissionError,
+    redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.TryAgainError,
+)
+"""What redis-py makes of some of the replies in `AWAY`: it takes their first word away."""
+_UNREACHED = (
+    redis.exceptions.RedisError,
+    redis.exceptions.RedisClusterException,  # no `RedisError`: no node answers, or some slots have none
+    OSError,
+    TimeoutError,
+)
 
 
 class Target:
@@ -131,15 +146,15 @@ class Target:
         replies: asyncio.Queue[Any] = asyncio.Queue()
         deliver, lost = wire.on_reply, wire.on_lost
         wire.on_reply = replies.put_nowait
-        wire.on_lost = lambda _: replies.put_nowait(Unavailable("the store hung up"))
+        wire.on_lost = lambda _: replies.put_nowait(Unavailable("the store hung up, or is no Redis"))
         wire.write(b"".join(pack(*command) for command in commands))
         for command in commands:
             reply = await replies.get()
             if isinstance(reply, Unavailable):
                 raise reply
             if isinstance(reply, ReplyError) and command[0] != "ROLE":
-                raise Unavailable(f"the store refuses {command[0]}: {reply.code}")
-        if isinstance(reply, ReplyError) and reply.code in AWAY:
+                raise Unavailable(f"the store refuses {command[0]}: {reply}")
+        if isinstance(reply, ReplyError) and reply.code in AWAY - {"NOPERM"}:  # who may not ask for its role may chat
             raise Unavailable(f"the store says: {reply}")
         if isinstance(reply, list) and reply[0] != b"master" and not self.cluster:
             raise Unavailable("the store is a replica")
@@ -170,20 +185,28 @@ class RedisPy:
             if not command.startswith(("CLUSTER", "COMMAND")):
                 del client.response_callbacks[command]
         self._slots = asyncio.Semaphore(self.PARALLEL)
+        self._trouble = Trouble()
 
     async def execute(self, *args: Arg) -> Any:
         """See `Executor`."""
         async with self._slots:
             try:
-                return await self._client.execute_command(*args)
+                reply = await self._client.execute_command(*args)
+                self._trouble.over()
+                return reply
+            except _REFUSED_FOR_NOW as error:
+                self._trouble.note(error)
+                raise Unavailable(f"the store says: {error}") from None
             except redis.exceptions.ResponseError as error:
                 text = str(error)
                 if isinstance(error, redis.exceptions.NoScriptError):
                     text = "NOSCRIPT " + text
                 if text.split(" ", 1)[0] in AWAY:
+                    self._trouble.note(text)
                     raise Unavailable(f"the store says: {text}") from None
                 raise ReplyError(text) from None
-            except (redis.exceptions.RedisError, OSError, TimeoutError) as error:
+            except _UNREACHED as error:
+                self._trouble.note(error)
                 raise Unavailable(f"the store cannot be reached: {error}") from None
 
     async def execute_many(self, commands: Sequence[tuple[Arg, ...]]) -> list[Any]:

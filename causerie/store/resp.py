@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, cast
@@ -46,9 +47,34 @@ AWAY = frozenset(
         "MISCONF",
         "BUSY",
         "UNBLOCKED",
+        "NOAUTH",
+        "WRONGPASS",
+        "NOPERM",
     )
 )
-"""Error replies that mean: not now, perhaps later."""
+"""Error replies that mean: not now, perhaps later, be it after an operator has set something right."""
+
+log = logging.getLogger(__name__)
+
+
+class Trouble:
+    """Tells the log why the store cannot be used, once for each reason, and when it can again."""
+
+    def __init__(self) -> None:
+        self._why = ""
+
+    def note(self, why: object) -> None:
+        """It cannot."""
+        text = " ".join(str(why).split()) or type(why).__name__
+        if text != self._why:
+            self._why = text
+            log.warning("the store is away: %s", text)
+
+    def over(self) -> None:
+        """It can."""
+        if self._why:
+            self._why = ""
+            log.warning("the store is back")
 
 
 class Executor(Protocol):
@@ -87,8 +113,11 @@ class Wire(asyncio.Protocol):
         """Hand over every whole reply."""
         reader = self.reader
         reader.feed(data)
-        while self.transport is not None and (reply := reader.gets()) is not ...:
-            self.on_reply(reply)
+        try:
+            while self.transport is not None and (reply := reader.gets()) is not ...:
+                self.on_reply(reply)
+        except hiredis.ProtocolError:  # whoever answers is no Redis
+            self.hang_up()
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """Say so."""
@@ -126,6 +155,7 @@ class Connection:
         self._keeper: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
         self._loop = asyncio.get_running_loop()
+        self._trouble = Trouble()
         self.incarnation = 0
         self.on_state: list[Callable[[bool], None]] = []
 
@@ -146,8 +176,12 @@ class Connection:
         """The reply to one command. Raises `Unavailable`, or `ReplyError` for an error reply."""
         reply = await self.submit(*args)
         if isinstance(reply, ReplyError):
-            raise Unavailable(f"the store says: {reply}") if reply.code in AWAY else reply
+            raise self._away(reply) if reply.code in AWAY else reply
         return reply
+
+    def _away(self, reply: ReplyError) -> Unavailable:
+        self._trouble.note(reply)
+        return Unavailable(f"the store says: {reply}")
 
     async def execute_many(self, commands: Sequence[tuple[Arg, ...]]) -> list[Any]:
         """The replies of many commands, in one write; error replies come as values. Raises `Unavailable`, also where
@@ -157,7 +191,7 @@ class Connection:
         replies = [await future for future in futures]
         for reply in replies:
             if isinstance(reply, ReplyError) and reply.code in AWAY:
-                raise Unavailable(f"the store says: {reply}")
+                raise self._away(reply)
         return replies
 
     def submit(self, *args: Arg) -> asyncio.Future[Any]:
@@ -223,12 +257,14 @@ class Connection:
             try:
                 await self._connect()
             except (OSError, TimeoutError, ReplyError, Unavailable) as error:
+                self._trouble.note(error)
                 if not first.done():
                     first.set_exception(Unavailable(f"the store cannot be reached: {error}"))
                 await asyncio.sleep(self.BACKOFF[min(tries, len(self.BACKOFF) - 1)])
                 tries += 1
                 continue
             tries = 0
+            self._trouble.over()
             if not first.done():
                 first.set_result(None)
             self._tell(True)

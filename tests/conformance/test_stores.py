@@ -1,26 +1,36 @@
-"""docs/protocol.md: `--redis-url` with `redis+cluster://` and `redis+sentinel://`, on real servers."""
+"""docs/protocol.md: `--redis-url` with `redis+cluster://` and `redis+sentinel://`, on real servers; and servers that
+are away or refuse.
+"""
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+import redis
 
 from tests.support import Chat, People, Store, eventually
+from tests.support.processes import Process
 from tests.support.sentinel import Sentinel
 from tests.support.store import free_port
 from tests.support.timing import PATIENCE
+
+
+def form_cluster(store: Store) -> None:
+    """Let a store that just started own all slots."""
+    with store.client() as client:
+        client.execute_command("CLUSTER ADDSLOTSRANGE 0 16383")
+        deadline = time.monotonic() + PATIENCE
+        while client.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+            assert time.monotonic() < deadline, "the cluster does not come up"
+            time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
 def cluster_url() -> Iterator[str]:
     """A cluster of one node, which refuses a script that touches two slots as a big one does."""
     with Store(cluster_enabled="yes", cluster_port=free_port()) as store:
-        with store.client() as redis:
-            redis.execute_command("CLUSTER ADDSLOTSRANGE 0 16383")
-            deadline = time.monotonic() + PATIENCE
-            while redis.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
-                assert time.monotonic() < deadline, "the cluster does not come up"
-                time.sleep(0.05)
+        form_cluster(store)
         yield f"redis+cluster://127.0.0.1:{store.port}"
 
 
@@ -74,6 +84,79 @@ async def test_a_chat_on_it(people: People) -> None:
     await again.ended("banned")
     assert [item["subject"] for item in await rest.items("/bans")] == [new]
     assert len(await rest.items("/audit")) == 3
+
+
+async def _complains(process: Process, what: str) -> None:
+    """Wait for one clear line about the store."""
+
+    async def said() -> bool:
+        return what in process.stderr
+
+    await eventually(said, f"a line with {what!r}")
+    assert "Traceback" not in process.stderr
+    assert process.stderr.count(what) == 1, "it says so once, not at every try"
+
+
+async def test_a_cluster_that_is_away() -> None:
+    """“A gateway that cannot reach the store yet listens already (...), refuses a `hello` as `unavailable` ... and is
+    `ready` later”; and while it runs: “`unavailable` (the store cannot be reached; send again)”.
+    """
+    store = Store(durable=True, cluster_enabled="yes", cluster_port=free_port())
+    with Chat(store, gateways=0, workers=0, redis_url=f"redis+cluster://127.0.0.1:{store.port}") as chat:
+        gateway, worker = chat.launch_gateway(), chat.launch_worker()
+        for process in (gateway, worker):
+            await _complains(process, "the store is away")
+        with store:
+            form_cluster(store)
+            await gateway.is_ready()
+            await worker.is_ready()
+            async with People(chat) as people:
+                alice = await people.enter("alice")
+                await alice.say("#lobby", "before")
+                store.kill()
+                await alice.refused("unavailable", "send", to="#lobby", body="while it is away")
+                await alice.refused("unavailable", "command", line="!list")
+                await store.restart()
+
+                async def back() -> bool:
+                    return (await alice.ask("send", to="#lobby", body="after"))["ev"] == "ack"
+
+                await eventually(back, "a send after the cluster's return", 40)
+                await alice.message("after", patience=30)
+            for process in (gateway, worker):
+                assert "Traceback" not in process.stderr
+
+
+async def test_a_store_that_refuses() -> None:
+    """A password that is missing or wrong is said in one line; once the store takes us, the chat goes on."""
+    with Store() as store, Chat(store, gateways=0, workers=0) as chat:
+        with store.client() as operator:
+            operator.config_set("requirepass", "sesame")
+        without, worker = chat.launch_gateway(), chat.launch_worker()
+        wrong = chat.launch_gateway(redis_url=f"redis://:open@127.0.0.1:{store.port}")
+        for process, what in ((without, "NOAUTH"), (worker, "NOAUTH"), (wrong, "WRONGPASS")):
+            await _complains(process, what)
+            assert "sesame" not in process.stderr
+        with redis.Redis(port=store.port, password="sesame") as operator:
+            operator.config_set("requirepass", "")
+        await without.is_ready()
+        await worker.is_ready()
+
+
+async def test_what_is_no_store() -> None:
+    """Whoever answers there: no traceback, and no flood of lines."""
+
+    async def other(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(other, "127.0.0.1", 0)
+    with Chat(
+        Store(), gateways=0, workers=0, redis_url=f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    ) as chat:
+        await _complains(chat.launch_gateway(), "the store is away")
+    server.close()
 
 
 @pytest.fixture
