@@ -47,9 +47,9 @@ class Masters:
         """Where the master is. Raises `Unavailable`."""
         try:
             host, port = await self._sentinel.discover_master(self._name)
-        except (MasterNotFoundError, redis.exceptions.RedisError, OSError) as error:
+        except (MasterNotFoundError, redis.exceptions.RedisError, OSError):  # whose texts hold whole objects
             _stop_if_cancelled()
-            raise Unavailable(f"no sentinel knows the master {self._name}: {error}") from None
+            raise Unavailable(f"no sentinel says where the master {self._name} is") from None
         _stop_if_cancelled()
         return host, port
 
