@@ -393,6 +393,8 @@ class Service:
 
     async def _post(self, room: str, sender: str, kind: str, body: str, key: str) -> Posted:
         mid = self._mids.next()
+        if room == names.LOBBY:  # which is there before anybody has joined it
+            await self.store.rooms.enlist(room)
         outcome = await self._append(room, Post(None, sender, 1 if key else None, kind, body, mid, key=key))
         return Posted(room, outcome.seq, outcome.mid or mid, outcome.duplicate)
 

@@ -121,7 +121,9 @@ def _parser() -> argparse.ArgumentParser:
     action("forgive", _forgive, _done, "lift suspension and ban").add_argument(
         "subject", type=_name, metavar="NICK|ADDRESS|CIDR"
     )
-    action("kick", _kick, _done, "end a session").add_argument("subject", type=_name, metavar="NICK")
+    kick = action("kick", _kick, _done, "end a session")
+    kick.add_argument("subject", type=_name, metavar="NICK")
+    kick.add_argument("words", nargs="*", default=[], metavar="REASON")
     action("bans", _bans, _table("subject", "until", "by", "reason"), "the bans in force")
     action("suspensions", _suspensions, _table("nick", "until", "by", "reason"), "the suspensions in force")
     audit = action("audit", _audit, _table("ts", "who", "what", "whom", "until", "why"), "who did what, newest")
@@ -130,6 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     action("announce", _announce, _done, "tell everybody").add_argument("words", nargs="+", metavar="TEXT")
     stop = action("shutdown", _shutdown, _done, "stop every gateway that runs now")
     stop.add_argument("grace", nargs="?", type=_seconds, default=None, metavar="SECONDS")
+    stop.add_argument("words", nargs="*", default=[], metavar="REASON")
     return parser
 
 
@@ -180,7 +183,7 @@ def _forgive(api: Api, given: argparse.Namespace) -> Answer:
 
 
 def _kick(api: Api, given: argparse.Namespace) -> Answer:
-    return api.call("DELETE", f"/sessions/{quote(given.subject, safe='')}")
+    return api.call("DELETE", f"/sessions/{quote(given.subject, safe='')}", reason=" ".join(given.words) or None)
 
 
 def _bans(api: Api, _: argparse.Namespace) -> Answer:
@@ -200,7 +203,8 @@ def _announce(api: Api, given: argparse.Namespace) -> Answer:
 
 
 def _shutdown(api: Api, given: argparse.Namespace) -> Answer:
-    return api.call("POST", "/shutdown", {} if given.grace is None else {"grace": given.grace})
+    body: Answer = {} if given.grace is None else {"grace": given.grace}
+    return api.call("POST", "/shutdown", body | ({"reason": " ".join(given.words)} if given.words else {}))
 
 
 _DONE = {

@@ -61,6 +61,9 @@ class _Serve:
             hasty = False
         finally:
             life.cancel()
+            if self._console is not None:  # while its store still answers
+                self._console.cancel()
+                await asyncio.wait([self._console])
             went_well = await self._stop_all(hasty)
             os.close(lock)
         return 0 if went_well else 1

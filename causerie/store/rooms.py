@@ -72,6 +72,10 @@ class Rooms:
         infos = [info for info in await self._infos(rooms[:limit]) if info is not None]
         return infos, rooms[limit - 1] if len(rooms) > limit else None
 
+    async def enlist(self, room: str) -> None:
+        """Let the list of rooms hold a room that nobody has joined."""
+        await self._executor.execute("ZADD", self._keys.rooms, 0, room)
+
     async def names(self) -> list[str]:
         """Every room there is."""
         return [text(name) for name in await self._executor.execute("ZRANGE", self._keys.rooms, 0, -1)]

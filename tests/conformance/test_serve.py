@@ -273,5 +273,6 @@ async def test_moderators_console(folder: Path) -> None:
             await eventually(ended, "the end of serve", 20)
             assert terminal.popen.returncode == 0
             assert "Traceback" not in terminal.shown
+            assert "WARNING" not in terminal.shown, "a graceful stop is no trouble"
     finally:
         terminal.close()

@@ -92,9 +92,11 @@ def act(rest: Rest, *argv: str, token: str = TOKEN) -> int:
         (["forgive", "bob"], ("POST", "/forgive", {"nick": "bob"})),
         (["forgive", "10.0.0.0/8"], ("DELETE", "/bans/10.0.0.0/8", None)),
         (["kick", "é/b"], ("DELETE", "/sessions/é/b", None)),
+        (["kick", "bob", "too", "loud"], ("DELETE", "/sessions/bob", None)),
         (["announce", "tea", "time"], ("POST", "/announce", {"body": "tea time"})),
         (["shutdown"], ("POST", "/shutdown", {})),
         (["shutdown", "5"], ("POST", "/shutdown", {"grace": 5.0})),
+        (["shutdown", "5", "new", "disk"], ("POST", "/shutdown", {"grace": 5.0, "reason": "new disk"})),
         (["rooms", "#lobby"], ("GET", "/rooms/#lobby", None)),
     ],
 )

@@ -421,6 +421,13 @@ async def test_announce(api: Api) -> None:
     assert (message["kind"], message["body"]) == ("system", "it is late")
 
 
+async def test_the_lobby_is_listed_before_anybody_has_joined_it(api: Api) -> None:
+    await api.call("POST", "/api/v1/rooms/%23lobby/messages", {"body": "is anybody there?"})
+    assert [(one["room"], one["members"], one["seq"]) for one in (await api.get("/rooms"))["items"]] == [
+        ("#lobby", 0, 1)
+    ]
+
+
 @pytest.mark.parametrize(("body", "grace"), [({"grace": 5}, 5), ({"grace": "2s"}, 2), ({}, 0), (None, 0)])
 async def test_shutdown(api: Api, body: object, grace: float) -> None:
     before = await api.store.control.last_id()
