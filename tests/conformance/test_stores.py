@@ -5,6 +5,7 @@ are away or refuse.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import pytest
 import redis
@@ -14,6 +15,7 @@ from tests.support.processes import Process
 from tests.support.sentinel import Sentinel
 from tests.support.store import free_port
 from tests.support.timing import PATIENCE
+from tests.support.tls import self_signed, terminated
 
 
 def form_cluster(store: Store) -> None:
@@ -141,6 +143,21 @@ async def test_a_store_that_refuses() -> None:
             operator.config_set("requirepass", "")
         await without.is_ready()
         await worker.is_ready()
+
+
+async def test_a_store_behind_tls(store: Store, tmp_path: Path) -> None:
+    """“`rediss://`”: by TLS, and only where the certificate is one to trust."""
+    certificate, key = self_signed(tmp_path)
+    async with terminated(store.port, certificate, key) as port:
+        url = f"rediss://127.0.0.1:{port}/0"
+        with Chat(store, gateways=0, workers=0, redis_url=f"{url}?ssl_ca_certs={certificate}") as chat:
+            await chat.gateway()
+            await chat.worker()
+            async with People(chat) as people:
+                alice, bob = await people.enter("alice"), await people.enter("bob")
+                await alice.say("#lobby", "in private")
+                await bob.message("in private")
+            await _complains(chat.launch_gateway(redis_url=url), "CERTIFICATE_VERIFY_FAILED")
 
 
 async def test_what_is_no_store() -> None:
