@@ -48,11 +48,11 @@ def decode_first(line: bytes) -> Nick | Reconnect | Leave:
     """What the first line asks for. Raises `Violation`."""
     text = decode(line).strip()
     word, _, rest = text.partition(" ")
-    if word == "!reconnect":
+    if word.casefold() == "!reconnect":
         if not rest.strip():
             raise Violation("type !reconnect COOKIE")
         return Reconnect(rest.strip())
-    if text in {"!quit", "!logout", "quit"}:
+    if text == "quit" or text.casefold() in {"!quit", "!logout"}:
         return Leave()
     if not text:
         raise Violation("type a nick")
@@ -63,7 +63,7 @@ def decode_first(line: bytes) -> Nick | Reconnect | Leave:
 
 def pong_of(line: bytes) -> bool:
     """Whether a line is the answer to a ping."""
-    return line.startswith(b"!pong") and line[5:6] in {b"", b" "}
+    return line[:5].lower() == b"!pong" and line[5:6] in {b"", b" "}
 
 
 def shown(text: str) -> str:

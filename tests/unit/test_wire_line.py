@@ -118,6 +118,9 @@ def test_words_for_programs() -> None:
         ("al ice", line.Nick("al ice")),  # whether that is a nick is decided elsewhere
         ("!reconnect c00kie", line.Reconnect("c00kie")),
         ("!reconnect   c00kie  ", line.Reconnect("c00kie")),
+        ("!Reconnect c00kie", line.Reconnect("c00kie")),
+        ("!QUIT", line.Leave()),
+        ("Quit", line.Nick("Quit")),
         ("!quit", line.Leave()),
         ("!logout", line.Leave()),
         ("quit", line.Leave()),
@@ -143,7 +146,14 @@ def test_noise_as_the_first_line(noise: bytes) -> None:
 
 @pytest.mark.parametrize(
     ("typed", "answer"),
-    [(b"!pong 7", True), (b"!pong", True), (b"!pong  ", True), (b"!pongs", False), (b" !pong", False)],
+    [
+        (b"!pong 7", True),
+        (b"!PONG 7", True),
+        (b"!pong", True),
+        (b"!pong  ", True),
+        (b"!pongs", False),
+        (b" !pong", False),
+    ],
 )
 def test_answers_to_pings(typed: bytes, answer: bool) -> None:
     assert line.pong_of(typed) is answer
