@@ -262,7 +262,7 @@ class Client(Connection):
             self.node.counted.unavailable += 1
             self.refuse(Unavailable(), re)
             return True
-        wait = self.node.limits.take(session.sid, len(said.to))
+        wait = self.node.shares.take(session.sid, len(said.to))
         if wait is not None:
             self.refuse(Refused("rate_limited", "too many messages", retry_after=wait), re)
             return True

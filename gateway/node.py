@@ -22,7 +22,7 @@ from gateway.committer import Committer
 from gateway.control import ControlLoop
 from gateway.heartbeats import Wheel
 from gateway.hub import Hub
-from gateway.limits import Limits
+from gateway.limits import Limits, Shares
 from gateway.notes import Notes
 from gateway.proxies import Proxies
 from gateway.reader import Reader
@@ -53,6 +53,7 @@ class Node:
         self.addresses = Addresses()
         self.proxies = Proxies(settings.trusted_proxies)
         self.limits = Limits(settings.rate_limit, self.loop.time)
+        self.shares = Shares(self)
         self.hub = Hub(self.counted, self.loop)
         self.reader = Reader(store, self.counted)
         self.notes = Notes(self)
@@ -148,6 +149,7 @@ class Node:
                 self.relay.close_empty()
                 self.relay.compare_some(COMPARED_A_ROUND)
                 self.limits.forget_full()
+                self.shares.forget()
             except Exception:  # the next round is as good
                 log.exception("a round of care failed")
 

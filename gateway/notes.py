@@ -24,6 +24,8 @@ class Notes:
 
     def apply(self, channel: Channel, note: Note) -> None:
         """A note came for the session whose inbox this is."""
+        if note.gateway:
+            self._node.shares.hear(channel.log[1:], note)
         for client in channel.people:
             if client.pass_on(note):
                 self.apply_to(client, note)

@@ -120,7 +120,7 @@ async def _reply(client: Client, re: int | None, request: Request) -> Reply:
 
 def _count(client: Client, cost: int) -> None:
     """Count a command that posts as so many messages. Raises `Refused` (`rate_limited`)."""
-    wait = client.node.limits.take(client.sid, cost) if cost else None
+    wait = client.node.shares.take(client.sid, cost) if cost else None
     if wait is not None:
         raise Refused("rate_limited", "too many messages", retry_after=wait)
 

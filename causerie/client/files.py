@@ -126,7 +126,7 @@ async def get(client: Client, file_id: str, where: Path, *, overwrite: bool, pro
         link = result.data
         size, sha256 = int(link["size"]), str(link["sha256"])
         target = _target(where, str(link["name"]), overwrite)
-        with Partial(target.parent, sha256) as partial:
+        with Partial(target.parent, sha256[:16] + file_id[:16]) as partial:
             reached = partial.size if partial.size <= size else partial.restart()
             progress(reached, size)
             try:

@@ -1,4 +1,4 @@
-"""A file while it comes: kept beside its target under a name of its content, so that another run goes on with it."""
+"""A file while it comes: kept beside its target under a name of its own, so that another run goes on with it."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from causerie.client.results import ClientError
 class Partial:
     """What is there of a file. Held by one at a time; it stays when it is left unfinished."""
 
-    def __init__(self, folder: Path, sha256: str) -> None:
-        self.path = folder / f".causerie-{sha256[:32]}.part"
+    def __init__(self, folder: Path, key: str) -> None:
+        self.path = folder / f".causerie-{key}.part"
         self.size = 0
         self._descriptor = -1
 

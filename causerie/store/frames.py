@@ -45,7 +45,9 @@ class Presence(msgspec.Struct):
 
 
 class Note(msgspec.Struct):
-    """To the connections of one session; `what` is attach, positions, join, leave, bye, nick, mute or admin."""
+    """To the connections of one session; `what` is attach, positions, join, leave, bye, nick, mute, admin, spent or
+    missing. `gateway` is where it comes from, where that counts; `to` is the only one that it is for.
+    """
 
     what: str
     device: str = ""
@@ -61,6 +63,8 @@ class Note(msgspec.Struct):
     version: int = 0
     value: str = ""
     admin: bool = False
+    gateway: str = ""
+    to: str = ""
 
 
 def positions_of(note: Note) -> dict[str, Position]:

@@ -385,6 +385,11 @@ class Sessions(Directory):
         note = {"what": "positions", "device": session.device, "gen": session.gen, "value": _encode(positions).decode()}
         await self._executor.execute("PUBLISH", self._keys.of("@" + session.sid), b"S" + _encode(note))
 
+    async def tell_spent(self, sid: str, what: str, tokens: float, gateway: str, to: str = "") -> None:
+        """Tell the other gateways that the session is connected to what it has spent of its rate limit."""
+        note = {"what": what, "value": f"{tokens:.3f}", "gateway": gateway, "to": to}
+        await self._executor.execute("PUBLISH", self._keys.of("@" + sid), b"S" + _encode(note))
+
     # --- the end
 
     async def end(

@@ -3,6 +3,7 @@ that)”.
 """
 
 import asyncio
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -84,12 +85,39 @@ async def test_each_recipient_is_counted(people: People) -> None:
     assert answers[3]["code"] == "rate_limited"
 
 
-async def test_limit_is_the_session_s(people: People) -> None:
-    """“a second a session”: two devices, or another gateway, have no more together."""
-    phone = await people.enter("alice", 0, device="phone")
-    laptop = await people.back(phone, 0, device="laptop", resume={})
-    answers = [*(await _burst(phone, 20, to="#lobby")), *(await _burst(laptop, 20, to="#lobby"))]
-    assert sum(answer["ev"] == "ack" for answer in answers) <= 25
+@pytest.fixture(scope="module")
+def talkative_chat(store: Store) -> Iterator[Chat]:
+    """Twenty a second, so that a second burst shows."""
+    with Chat(store, gateways=2, rate_limit=20) as chat:
+        yield chat
+
+
+@pytest.mark.parametrize("gateway", [0, 1])
+@pytest.mark.parametrize("comes", ["before", "after", "moves"])
+async def test_limit_is_the_session_s(talkative_chat: Chat, comes: str, gateway: int) -> None:
+    """“a second a session”: two devices have no more together, nor has one that moves, also at another gateway."""
+    async with People(talkative_chat) as people:
+        phone, friend = await people.enter("alice", 0, device="phone"), await people.enter("bob", 0)
+
+        async def other() -> JsonClient:
+            device = "phone" if comes == "moves" else "laptop"
+            came = await people.back(phone, gateway, device=device, resume={})
+            # Comes by the same way as what the gateways tell each other, and after it.
+            await friend.say(f"@{phone.nick}", "hi")
+            await came.message("hi")
+            return came
+
+        laptop = await other() if comes == "before" else phone
+        began = time.monotonic()
+        answers = await _burst(phone, 60, to="#lobby")
+        if comes == "before":
+            last = sum(answer["ev"] == "ack" for answer in answers) - 1
+            await laptop.message(f"b{last}")
+        else:
+            laptop = await other()
+        answers += await _burst(laptop, 60, to="#lobby")
+        taken = sum(answer["ev"] == "ack" for answer in answers)
+        assert 40 <= taken <= 40 + 20 * (time.monotonic() - began) + 1
 
 
 async def test_others_are_not_limited_by_it(people: People) -> None:

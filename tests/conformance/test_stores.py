@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from tests.support import Chat, People, Store, eventually
+from tests.support.chat import SHORT_HEARTBEATS
 from tests.support.processes import Process
 from tests.support.sentinel import Sentinel
 from tests.support.store import free_port
@@ -18,14 +19,20 @@ from tests.support.timing import PATIENCE
 from tests.support.tls import self_signed, terminated
 
 
-def form_cluster(store: Store) -> None:
-    """Let a store that just started own all slots."""
-    with store.client() as client:
-        client.execute_command("CLUSTER ADDSLOTSRANGE 0 16383")
-        deadline = time.monotonic() + PATIENCE
-        while client.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
-            assert time.monotonic() < deadline, "the cluster does not come up"
-            time.sleep(0.05)
+def form_cluster(*stores: Store) -> None:
+    """Let stores that just started own all slots together."""
+    share = 16384 // len(stores)
+    for i, store in enumerate(stores):
+        with store.client() as client:
+            client.execute_command(f"CLUSTER ADDSLOTSRANGE {i * share} {(i + 1) * share - 1}")
+            if i:
+                client.execute_command(f"CLUSTER MEET 127.0.0.1 {stores[0].port} {stores[0].extra['cluster_port']}")
+    for store in stores:
+        with store.client() as client:
+            deadline = time.monotonic() + PATIENCE
+            while client.execute_command("CLUSTER INFO")["cluster_state"] != "ok":
+                assert time.monotonic() < deadline, "the cluster does not come up"
+                time.sleep(0.05)
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +134,37 @@ async def test_a_cluster_that_is_away() -> None:
                 await alice.message("after", patience=30)
             for process in (gateway, worker):
                 assert "Traceback" not in process.stderr
+
+
+async def test_a_part_of_a_cluster_that_is_away() -> None:
+    """“Redis ... away for longer than any TTL: ... nobody is announced as crashed for it”, also where it is only one
+    node of a cluster, and the others answer what needs no slot.
+    """
+    common: dict[str, object] = {"durable": True, "cluster_enabled": "yes", "cluster_node_timeout": 800}
+    with Store(cluster_port=free_port(), **common) as one, Store(cluster_port=free_port(), **common) as other:
+        form_cluster(one, other)
+        url = f"redis+cluster://127.0.0.1:{one.port},127.0.0.1:{other.port}"
+        with Chat(one, gateways=2, workers=1, redis_url=url, **SHORT_HEARTBEATS) as chat:
+            async with People(chat) as people:
+                members = [await people.enter("member", n % 2) for n in range(8)]
+                for member in members:
+                    await member.caught_up("#lobby")
+                other.kill()
+                # Real time must pass: twice the heartbeat's TTL.
+                await asyncio.sleep(3)
+                await other.restart()
+
+                async def back() -> bool:
+                    return (await members[0].ask("send", to="#lobby", body="after"))["ev"] == "ack"
+
+                await eventually(back, "a send after the node's return", 40)
+                await members[1].message("after", patience=30)
+                for _ in range(8):
+                    await members[1].expect("ping")
+                for member in members:
+                    assert not member.closed
+                    states = {event["state"] for event in member.seen("presence", in_="#lobby")}
+                    assert states <= {"online"}, states
 
 
 async def test_a_store_that_refuses() -> None:

@@ -69,6 +69,17 @@ async def test_a_pipe_overwrites_nothing(chat: Chat, bob: Client, tmp_path: Path
     assert (home / "a (2).txt").read_bytes() == DATA
 
 
+async def test_the_same_bytes_twice_at_once(chat: Chat, bob: Client, tmp_path: Path) -> None:
+    source, home = tmp_path / "a.txt", tmp_path / "home"
+    home.mkdir()
+    source.write_bytes(DATA)
+    ids = [(await bob.send_file("#lobby", source)).id for _ in range(2)]
+    typed = "".join(f"!get {file_id} {name}\n" for file_id, name in zip(ids, ("one", "two"), strict=True))
+    done = await run_program(command(chat, new_nick("ann")), stdin=typed, cwd=home)
+    assert done.returncode == 0, done.stdout
+    assert {path.name: path.read_bytes() for path in home.iterdir()} == {"one": DATA, "two": DATA}
+
+
 async def test_what_cannot_be_sent(chat: Chat, tmp_path: Path) -> None:
     typed = "!broadcast_file nothing\n!broadcast_file .\n!send_file x\n@nobody-here !send_file empty\n"
     (tmp_path / "empty").touch()

@@ -25,7 +25,7 @@ redis.call('HSET', devices, 'g:' .. device, int(gen), 'w:' .. device, ARGV[4], '
 redis.call('HSET', rec, 'address', ARGV[7], 'heard', '1') -- whoever comes back was welcomed once
 keep_alive(KEYS[2], ARGV[5])
 if r[3] ~= 'online' then change_state(rec, KEYS[4], KEYS[5], 'online', now) end
-local hear = note(ARGV[1], {what = 'attach', device = device, gen = gen}) -- this gateway among them
+local hear = note(ARGV[1], {what = 'attach', device = device, gen = gen, gateway = ARGV[4]}) -- this gateway among them
 local held = before ~= '' and (before == ARGV[4] or hear > 1)
 local h = log_head(KEYS[7], KEYS[8], ARGV[1], ARGV[2])
 local v = redis.call('HMGET', rec, 'version', 'state')
