@@ -93,5 +93,5 @@ class Goodbye(Exception):
         self.retry_after = retry_after
 
 
-class FormatTooNew(Exception):
-    """The store holds data of a newer Causerie; the program ends with one clear line and status 2."""
+class Unfit(Exception):
+    """The store cannot be used by this program as it is; the program ends with one clear line and status 2."""

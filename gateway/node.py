@@ -10,7 +10,7 @@ import random
 from collections.abc import Coroutine
 from typing import Any, Final
 
-from causerie.errors import FormatTooNew, Goodbye, Unavailable
+from causerie.errors import Goodbye, Unavailable, Unfit
 from causerie.metrics import Metrics
 from causerie.model import Mids
 from causerie.service import Service
@@ -118,7 +118,7 @@ class Node:
     # -- life ------------------------------------------------------------------------------------------------------
 
     async def reach_store(self) -> None:
-        """Return when the store was reached and the feed runs; tries as long as it takes. Raises `FormatTooNew`."""
+        """Return when the store was reached and the feed runs; tries as long as it takes. Raises `Unfit`."""
         while True:
             try:
                 await self.store.check_format()
@@ -126,7 +126,7 @@ class Node:
                 await self.addresses.load(self.store)
                 self.relay.feed = await self.store.feed(self.relay.on_frame, self.relay.on_back, self.control.nudge)
                 break
-            except FormatTooNew:
+            except Unfit:
                 raise
             except Unavailable:
                 await asyncio.sleep(RETRY_S)

@@ -15,7 +15,7 @@ import sys
 
 import uvloop
 
-from causerie.errors import FormatTooNew
+from causerie.errors import Unfit
 from causerie.settings import Settings
 from causerie.store import Store
 from gateway.listeners import Listeners
@@ -64,7 +64,7 @@ async def _serve(settings: Settings) -> int:
         if await _until_reached(node):
             _say_ready(node, listeners)
             await node.leaving.wait()
-    except FormatTooNew as error:
+    except Unfit as error:
         print(f"causerie gateway: {error}", file=sys.stderr)
         await listeners.close()
         await node.close()

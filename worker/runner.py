@@ -18,7 +18,7 @@ from typing import Any
 import structlog
 import uvloop
 
-from causerie.errors import FormatTooNew, Unavailable
+from causerie.errors import Unavailable, Unfit
 from causerie.service import Service
 from causerie.settings import Settings
 from causerie.store import Store
@@ -37,7 +37,7 @@ def run(settings: Settings) -> int:
         importlib.import_module(f"worker.sweeps.{module.name}")
     try:
         uvloop.run(Worker(settings).main())
-    except FormatTooNew as error:
+    except Unfit as error:
         print(f"causerie: {error}", file=sys.stderr)
         return 2
     return 0
@@ -51,7 +51,7 @@ class Worker:
         self.id = f"w-{secrets.token_hex(4)}"
 
     async def main(self) -> None:
-        """Wait for the store, say `ready`, work, stop. Raises `FormatTooNew`."""
+        """Wait for the store, say `ready`, work, stop. Raises `Unfit`."""
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGINT, signal.SIGTERM):

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from causerie.errors import FormatTooNew
+from causerie.errors import Unfit
 from causerie.settings import Settings
 from causerie.store.connect import Target, connect
 from causerie.store.control import Control
@@ -21,7 +21,7 @@ from causerie.store.games import Games
 from causerie.store.keys import FORMAT, Keys
 from causerie.store.logs import Logs
 from causerie.store.replicas import Replicated
-from causerie.store.resp import Connection, Wire
+from causerie.store.resp import Connection, ReplyError, Wire
 from causerie.store.rooms import Rooms
 from causerie.store.sanctions import Sanctions
 from causerie.store.scripts import Scripts
@@ -70,10 +70,15 @@ class Store:
         return cls(executor, target, settings, commits)
 
     async def check_format(self) -> None:
-        """Mark an empty store as ours, refuse a newer one. Raises `FormatTooNew`, `Unavailable`."""
-        found = await self.executor.execute("SET", self.keys.format, FORMAT, "NX", "GET")
+        """Mark an empty store as ours, refuse a newer one, and one that does not take our writes. Raises `Unfit`,
+        `Unavailable`.
+        """
+        try:
+            found = await self.executor.execute("SET", self.keys.format, FORMAT, "NX", "GET")
+        except ReplyError as error:  # this user may not, or it is too old
+            raise Unfit(f"the store refuses to serve: {error}") from None
         if found is not None and int(found) > FORMAT:
-            raise FormatTooNew(f"the store has format {int(found)}; this Causerie knows up to {FORMAT}")
+            raise Unfit(f"the store has format {int(found)}; this Causerie knows up to {FORMAT}")
 
     async def feed(
         self,

@@ -7,6 +7,7 @@ import contextlib
 import itertools
 import socket
 import ssl
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -26,7 +27,6 @@ KEEPALIVE_S = 5
 _REFUSED_FOR_NOW = (
     redis.exceptions.AskError,
     redis.exceptions.ClusterError,
-    redis.exceptions.NoPermissionError,
     redis.exceptions.OutOfMemoryError,
     redis.exceptions.ReadOnlyError,
     redis.exceptions.TryAgainError,
@@ -37,7 +37,10 @@ _UNREACHED = (
     redis.exceptions.RedisClusterException,  # no `RedisError`: no node answers, or some slots have none
     OSError,
     TimeoutError,
+    AttributeError,  # redis-py stumbles over a connection that breaks while it writes
 )
+STEADY_S = 2.0
+"""A Cluster of which a part is away still answers what needs no slot. It is back when nothing failed for so long."""
 
 
 class Target:
@@ -154,7 +157,7 @@ class Target:
                 raise reply
             if isinstance(reply, ReplyError) and command[0] != "ROLE":
                 raise Unavailable(f"the store refuses {command[0]}: {reply}")
-        if isinstance(reply, ReplyError) and reply.code in AWAY - {"NOPERM"}:  # who may not ask for its role may chat
+        if isinstance(reply, ReplyError) and reply.code in AWAY:
             raise Unavailable(f"the store says: {reply}")
         if isinstance(reply, list) and reply[0] != b"master" and not self.cluster:
             raise Unavailable("the store is a replica")
@@ -186,28 +189,34 @@ class RedisPy:
                 del client.response_callbacks[command]
         self._slots = asyncio.Semaphore(self.PARALLEL)
         self._trouble = Trouble()
+        self._failed_at = -STEADY_S
 
     async def execute(self, *args: Arg) -> Any:
         """See `Executor`."""
+        if args[0] == "CONFIG":
+            args = (f"CONFIG {args[1]!s}", *args[2:])  # so redis-py knows that it is for every node
         async with self._slots:
             try:
                 reply = await self._client.execute_command(*args)
-                self._trouble.over()
-                return reply
             except _REFUSED_FOR_NOW as error:
-                self._trouble.note(error)
-                raise Unavailable(f"the store says: {error}") from None
+                raise self._away(error) from None
             except redis.exceptions.ResponseError as error:
                 text = str(error)
                 if isinstance(error, redis.exceptions.NoScriptError):
                     text = "NOSCRIPT " + text
                 if text.split(" ", 1)[0] in AWAY:
-                    self._trouble.note(text)
-                    raise Unavailable(f"the store says: {text}") from None
+                    raise self._away(error) from None
                 raise ReplyError(text) from None
             except _UNREACHED as error:
-                self._trouble.note(error)
-                raise Unavailable(f"the store cannot be reached: {error}") from None
+                raise self._away(error) from None
+        if time.monotonic() - self._failed_at > STEADY_S:
+            self._trouble.over()
+        return reply
+
+    def _away(self, error: Exception) -> Unavailable:
+        self._failed_at = time.monotonic()
+        self._trouble.note(error)
+        return Unavailable(f"the store cannot be used: {error}")
 
     async def execute_many(self, commands: Sequence[tuple[Arg, ...]]) -> list[Any]:
         """See `Executor`. Those of one slot are done in their order, the slots side by side."""

@@ -49,7 +49,6 @@ AWAY = frozenset(
         "UNBLOCKED",
         "NOAUTH",
         "WRONGPASS",
-        "NOPERM",
     )
 )
 """Error replies that mean: not now, perhaps later, be it after an operator has set something right."""
@@ -60,20 +59,23 @@ log = logging.getLogger(__name__)
 class Trouble:
     """Tells the log why the store cannot be used, once for each reason, and when it can again."""
 
+    MOST = 5
+    """Reasons told of one trouble."""
+
     def __init__(self) -> None:
-        self._why = ""
+        self._told: set[str] = set()
 
     def note(self, why: object) -> None:
         """It cannot."""
         text = " ".join(str(why).split()) or type(why).__name__
-        if text != self._why:
-            self._why = text
+        if text not in self._told and len(self._told) < self.MOST:
+            self._told.add(text)
             log.warning("the store is away: %s", text)
 
     def over(self) -> None:
         """It can."""
-        if self._why:
-            self._why = ""
+        if self._told:
+            self._told.clear()
             log.warning("the store is back")
 
 

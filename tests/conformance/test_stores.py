@@ -3,6 +3,7 @@ are away or refuse.
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import redis
 
 from tests.support import Chat, People, Store, eventually
 from tests.support.chat import SHORT_HEARTBEATS
-from tests.support.processes import Process
+from tests.support.processes import Process, run_program
 from tests.support.sentinel import Sentinel
 from tests.support.store import free_port
 from tests.support.timing import PATIENCE
@@ -53,9 +54,12 @@ def sentinel_url() -> Iterator[str]:
 @pytest.fixture(params=["cluster_url", "sentinel_url"])
 async def people(request: pytest.FixtureRequest, store: Store) -> AsyncIterator[People]:
     url: str = request.getfixturevalue(request.param)
-    with Chat(store, gateways=2, workers=1, redis_url=url) as chat:
+    with Chat(store, gateways=2, workers=1, redis_url=url, **SHORT_HEARTBEATS) as chat:
         async with People(chat) as opened:
             yield opened
+        (worker,) = chat.workers
+        worker.terminate()
+        assert await worker.exit_code() == 0, worker.describe()
 
 
 async def test_a_chat_on_it(people: People) -> None:
@@ -93,6 +97,10 @@ async def test_a_chat_on_it(people: People) -> None:
     await again.ended("banned")
     assert [item["subject"] for item in await rest.items("/bans")] == [new]
     assert len(await rest.items("/audit")) == 3
+    carol = await people.enter("carol", 1, room=rooms[0])
+    await carol.say(rooms[0], "a word")
+    carol.abort()
+    await alice.expect("presence", in_=rooms[0], nick=carol.nick, state="crashed")
 
 
 async def _complains(process: Process, what: str) -> None:
@@ -136,6 +144,7 @@ async def test_a_cluster_that_is_away() -> None:
                 assert "Traceback" not in process.stderr
 
 
+@pytest.mark.slow
 async def test_a_part_of_a_cluster_that_is_away() -> None:
     """“Redis ... away for longer than any TTL: ... nobody is announced as crashed for it”, also where it is only one
     node of a cluster, and the others answer what needs no slot.
@@ -212,6 +221,21 @@ async def test_what_is_no_store() -> None:
     ) as chat:
         await _complains(chat.launch_gateway(), "the store is away")
     server.close()
+
+
+async def test_a_store_that_does_not_take_what_we_write() -> None:
+    """“2 for bad arguments or settings (one clear line on standard error, no traceback)”: a user without rights."""
+    with Store() as store:
+        with store.client() as operator:
+            operator.execute_command("ACL SETUSER guest on nopass +ping +role")
+        for program in ("gateway", "worker"):
+            ended = await run_program(
+                [sys.executable, "-m", program, "--redis-url", f"redis://guest:x@127.0.0.1:{store.port}"],
+                env={"CAUSERIE_HTTP_PORT": "auto", "CAUSERIE_TCP_PORT": "auto"},
+            )
+            assert ended.returncode == 2, ended
+            assert "Traceback" not in ended.stderr
+            assert "NOPERM" in ended.stderr
 
 
 @pytest.fixture
