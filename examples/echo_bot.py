@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import sys
 
-from causerie.client import Client
+from causerie.client import Client, Refused
 
 
 async def main(urls: list[str]) -> None:
@@ -19,7 +19,8 @@ async def main(urls: list[str]) -> None:
     async with Client(urls, nick="echo") as client:
         async for message in client.messages():
             if message.in_ == "@":
-                await client.reply(message, message.body)
+                with contextlib.suppress(Refused):  # whoever asked may have left
+                    await client.reply(message, message.body)
 
 
 with contextlib.suppress(KeyboardInterrupt):

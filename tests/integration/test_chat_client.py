@@ -296,6 +296,13 @@ async def test_the_bot_of_the_examples_answers(chat: Chat) -> None:
                         await asyncio.sleep(0.05)
             said, answer = await messages_in("@", ann, 2)
             assert (said["body"], answer["from"], answer["body"]) == ("hello", "echo", "hello")
+            bot.pause()
+            async with Client(url, nick=new_nick("eve")) as eve:
+                await eve.send("@echo", "I do not wait for an answer")
+            bot.wake()
+            await ann.send("@echo", "still there?")
+            _, answer = await messages_in("@", ann, 2)
+            assert answer["body"] == "still there?"
         bot.signal(signal.SIGINT)
         assert await bot.exit_code() == 0
         async with Client(url, nick="echo"):
