@@ -145,6 +145,7 @@ async def test_a_cluster_that_is_away() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 async def test_a_part_of_a_cluster_that_is_away() -> None:
     """“Redis ... away for longer than any TTL: ... nobody is announced as crashed for it”, also where it is only one
     node of a cluster, and the others answer what needs no slot.

@@ -158,12 +158,14 @@ class Deaths:
             parts[part].kill()
         if "store" in dying:
             await store.restart()
+        begun: list[Worker | Gateway] = []
         if "worker" in dying:
             self.chat.workers.remove(self.runner)
-            await self.chat.worker()
+            begun.append(self.chat.launch_worker())
         if "gateway" in dying:
             self.chat.gateways.remove(gateway)
-            await self.chat.gateway(tcp_port=gateway.tcp[1])
+            begun.append(self.chat.launch_gateway(tcp_port=gateway.tcp[1]))
+        await asyncio.gather(*[one.is_ready() for one in begun])
 
 
 def url(gateway: Gateway) -> str:
@@ -188,6 +190,7 @@ async def seated(chat: Chat, count: int) -> AsyncIterator[Table]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(180)
 @pytest.mark.parametrize(("what", "seed"), [("worker", 1), ("gateway", 2), ("store", 3), ("all", 4)])
 async def test_something_dies_at_every_kill(doomed: Chat, what: str, seed: int) -> None:
     """“a takeover, a worker that slept and a store that was killed in the middle double nothing and miss nothing”."""
