@@ -4,12 +4,16 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import pytest_asyncio
 
 from tests.support import Chat, People, Store
 from tests.support.processes import running
 from tests.support.s3 import S3, Place, folder
+
+hypothesis.settings.register_profile("no deadlines", deadline=None)  # on a busy machine anything can take long
+hypothesis.settings.load_profile("no deadlines")
 
 
 @pytest.fixture(scope="session")

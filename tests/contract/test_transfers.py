@@ -168,7 +168,7 @@ async def test_a_place_that_is_away(exchange: Exchange, alice: Session, monkeypa
     assert (await exchange.put(record, DATA)).state == "sent"
 
 
-@hypothesis_settings(deadline=None, max_examples=40)
+@hypothesis_settings(max_examples=40)
 @given(st.lists(st.integers(0, 3 * 64), max_size=12), st.integers(1, 64))
 def test_any_cut_of_the_pieces(cuts: list[int], part: int) -> None:
     """The buffer of a writer: pieces of any size become parts of one size, and nothing is lost."""

@@ -9,7 +9,7 @@ from tests.fuzz.streams import frame_streams, tcp_streams, web_streams
 from tests.fuzz.victim import Victim
 from tests.support import Store
 
-EXAMPLES = settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(max_examples=60, suppress_health_check=list(HealthCheck))
 
 
 @pytest.fixture(scope="module")

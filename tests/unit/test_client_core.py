@@ -719,6 +719,4 @@ class Conversation(RuleBasedStateMachine):
 
 
 TestConversation = Conversation.TestCase
-TestConversation.settings = settings(
-    max_examples=150, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
-)
+TestConversation.settings = settings(max_examples=150, stateful_step_count=60, suppress_health_check=list(HealthCheck))

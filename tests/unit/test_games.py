@@ -244,7 +244,7 @@ class KillerMachine(RuleBasedStateMachine):
             assert msgspec.json.decode(msgspec.json.encode(self.state), type=Circle) == self.state
 
 
-KillerMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=15, deadline=None)
+KillerMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=15)
 test_killer_machine = KillerMachine.TestCase
 
 
