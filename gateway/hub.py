@@ -1,6 +1,6 @@
 """Who is in which log here, and the writing: what gathers in a turn of the loop leaves in one write a connection.
 
-1. Nobody is waited for: handing over only appends to lists; a connection whose transport is full leaves the flow.
+1. Nobody is waited for; a connection whose transport is full leaves the flow.
 2. A message is encoded once a dialect, and its bytes are shared by all who get it.
 3. What a channel was given before somebody joins its flow is spread first, so nobody gets a message twice.
 """
@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 from typing import TYPE_CHECKING, Final
 
 from causerie.metrics import Metrics
 from causerie.wire.jsonmsg import Presence
-from gateway.batch import Batch, Dialect, Notice
+from gateway.batch import Batch, Notice
 from gateway.channel import Channel, Room
 
 if TYPE_CHECKING:
@@ -57,36 +58,52 @@ class Hub:
         self._waiting.append(connection)
         self._schedule()
 
-    def spread(self, channel: Channel) -> None:
-        """Hand what is pending to the members now (it is written later in the same turn)."""
+    def spread(self, channel: Channel, *, last: bool = False) -> None:
+        """Hand what is pending to the members now; it is written later in the same turn.
+
+        `last` says that no other channel has something to give: who has nothing else to write is written to at once.
+        """
         pending, channel.pending = channel.pending, None
         if not pending:
             return
         skipped = {item.skip for item in pending if isinstance(item, Notice) and item.skip}
         forms: list[bytes | None] = [None, None, None]
+        waiting, write, later = self._waiting, os.write, 0
         for member in channel.members:
-            dialect = member.dialect
             if skipped and member.sid in skipped:
                 self._hand_over_unless_own(channel, member, pending)
+                later += 1
                 continue
-            data = forms[dialect]
+            data = forms[member.dialect]
             if data is None:
-                data = forms[dialect] = b"".join([item.form(dialect) for item in pending])
-            if dialect == Dialect.TEXT:
+                data = forms[member.dialect] = b"".join([item.form(member.dialect) for item in pending])
+            if member.sent is not None:
                 member.note_sent(channel, pending)
             out = member.out
-            if out is None:
-                member.out = [data]
-                self._waiting.append(member)
-            else:
+            if out is not None:
                 out.append(data)
+                later += 1
+                continue
+            if last and member.direct and member.sent is None:
+                try:
+                    taken = write(member.fd, data)
+                except OSError:  # full, or broken: the transport knows what to do
+                    taken = 0
+                if taken == len(data):
+                    continue
+                member.direct = False
+                data = data[taken:]
+            member.out = [data]
+            waiting.append(member)
+            later += 1
+        self.metrics.writes += len(channel.members) - later
         self.metrics.deliveries += len(channel.members) * sum(
             len(item.mids) for item in pending if isinstance(item, Batch)
         )
 
     def _hand_over_unless_own(self, channel: Channel, member: Connection, pending: list[Batch | Notice]) -> None:
         mine = [item for item in pending if isinstance(item, Batch) or item.skip != member.sid]
-        if member.dialect == Dialect.TEXT:
+        if member.sent is not None:
             member.note_sent(channel, mine)
         for item in mine:
             member.put(item.form(member.dialect))
@@ -124,7 +141,7 @@ class Hub:
         dirty, self._dirty = self._dirty, []
         for channel in dirty:
             try:
-                self.spread(channel)
+                self.spread(channel, last=channel is dirty[-1])
             except Exception:  # one room that cannot be shown is no reason to leave the others without news
                 log.exception("news of %s cannot be given", channel.log)
                 self._let_go(channel)
