@@ -101,6 +101,8 @@ def subject(network_: Network) -> str:
 
 def body(text: str) -> str:
     """The text itself if it may be sent. Raises `Violation` (`bad_request`, `too_long`)."""
+    if text.isascii() and text.isprintable() and not text.isspace() and 0 < len(text) <= MAX_BODY:
+        return text  # most are like this, and the checks below take ten times as long
     if len(text) > MAX_BODY or len(text.encode("utf-8", "surrogatepass")) > MAX_BODY:
         raise Violation(f"a body has at most {MAX_BODY} bytes", code="too_long")
     if not text or text.isspace():

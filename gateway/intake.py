@@ -19,7 +19,7 @@ from causerie.errors import Goodbye, Refused, Unavailable, Violation
 from causerie.model import Outcome, Post
 from causerie.wire import jsonmsg, line
 from causerie.wire.framing import LineFramer, Mark
-from causerie.wire.websocket import Control, FrameReader
+from causerie.wire.websocket import FrameReader
 from gateway import ops
 from gateway.batch import Dialect
 from gateway.committer import Waiting
@@ -150,15 +150,11 @@ class Client(Connection):
                 self.transport.pause_reading()
 
     def _take(self) -> tuple[int | None, Request] | None:
-        """The next request. Raises `Violation`."""
-        item = self.framer.take()
-        assert not isinstance(item, Control), "the transport deals with these"
-        return self._understood(item)
+        """The next request, None if there is none. Raises `Violation`."""
+        raise NotImplementedError
 
-    def _understood(self, item: bytes | Mark | None) -> tuple[int | None, Request] | None:
+    def _understood(self, item: bytes | Mark) -> tuple[int | None, Request]:
         """What a message of the framer asks for. Raises `Violation`."""
-        if item is None:
-            return None
         self.node.counted.received += 1
         if isinstance(item, bytes):
             return self._read(item)
@@ -186,10 +182,10 @@ class Client(Connection):
             raise Violation(refused.text, code=refused.code) from None
 
     def _meaning(self, op: jsonmsg.Op) -> Request:
-        if isinstance(op, jsonmsg.Command) and self.session is not None:
-            return commands.parse(op.line, self.current)
         if isinstance(op, jsonmsg.Send):
             return Say(ops.recipients(op.to), names.body(op.body), op.kind)
+        if isinstance(op, jsonmsg.Command) and self.session is not None:
+            return commands.parse(op.line, self.current)
         if isinstance(op, jsonmsg.Part):
             return Call("part", {"room": names.room(op.room)})
         if isinstance(op, jsonmsg.Quit):
@@ -206,14 +202,14 @@ class Client(Connection):
             self._greet(re, request)
         elif self.fresh:
             self._start(ops.hear(self, re, request))
+        elif isinstance(request, Say):
+            return self.send(re, request)
         elif isinstance(request, Violation):
             self.refuse(request, re)
         elif isinstance(request, jsonmsg.Pong):
             self.take_pong(re)
         elif isinstance(request, jsonmsg.Hello):
             self.refuse(Violation("you said hello already"), re)
-        elif isinstance(request, Say):
-            return self.send(re, request)
         elif self._unsettled:
             return False
         else:
@@ -258,7 +254,7 @@ class Client(Connection):
         if self._unsettled >= MOST_UNSETTLED:
             return False
         room = said.to[0] if said.to[0].startswith("#") else None
-        if self._is_poisoned(room or names.INBOX):
+        if self.poisoned is not None and self._is_poisoned(self.poisoned, room or names.INBOX):
             self.node.counted.unavailable += 1
             self.refuse(Unavailable(), re)
             return True
@@ -296,14 +292,12 @@ class Client(Connection):
             self.poisoned = {}
         self.poisoned[target] = self.framer.received
 
-    def _is_poisoned(self, target: str) -> bool:
-        if self.poisoned is None:
-            return False
+    def _is_poisoned(self, poisoned: dict[str, int], target: str) -> bool:
         here = self.framer.consumed
-        if here > max(self.poisoned.values()):
+        if here > max(poisoned.values()):
             self.poisoned = None
             return False
-        return here <= self.poisoned.get(target, 0)
+        return here <= poisoned.get(target, 0)
 
     # -- the transport's word --------------------------------------------------------------------------------------
 

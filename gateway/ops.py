@@ -23,6 +23,8 @@ RETRY_S: Final = 0.3
 
 def recipients(to: str | list[str]) -> list[str]:
     """The target of a send in its stored form: one room, or one or more `@nick`. Raises `Refused`."""
+    if isinstance(to, str) and to.startswith("#"):
+        return [names.room(to)]
     targets = [to] if isinstance(to, str) else to
     if not targets or len(targets) > names.MAX_RECIPIENTS:
         raise Violation(f"`to` is a room or 1 to {names.MAX_RECIPIENTS} people")

@@ -58,10 +58,12 @@ class TcpClient(Client):
         return data[header.size :]
 
     def _take(self) -> tuple[int | None, Request] | None:
-        taken = None if self.framer.endless else super()._take()
-        if taken is None and self.framer.endless:
+        framer = self.framer
+        if not framer.endless and (item := framer.take()) is not None:
+            return self._understood(item)
+        if framer.endless:
             self.goodbye(Goodbye("flood", "a line without end", retry_after=self.node.jitter()))
-        return taken
+        return None
 
     def goodbye(self, goodbye: Goodbye) -> None:
         """One who has said nothing yet speaks no protocol that we know: no words then, we close."""

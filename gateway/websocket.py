@@ -109,7 +109,7 @@ class WebSocketClient(Client):
             self._broken = True
             self._close(error.code, error.reason)
             return None
-        return self._understood(item)
+        return None if item is None else self._understood(item)
 
     def _control(self, control: Control) -> None:
         if control.opcode == Opcode.PING:

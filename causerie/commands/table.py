@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from causerie.commands.arguments import Argument
 from causerie.errors import Goodbye
@@ -26,8 +26,7 @@ class Role(Enum):
     ADMIN = "admins"
 
 
-@dataclass(frozen=True, slots=True)
-class Say:
+class Say(NamedTuple):
     """A line that posts: `to` is one room, or one or more `@nick`, in their stored forms."""
 
     to: list[str]

@@ -80,7 +80,10 @@ def middle(nick: str, body: str, mid: str, to: Sequence[str] = ()) -> bytes:
 
 def tail(kind: str, extra: bytes = b"") -> bytes:
     """The members after `ts`, and the end."""
-    return b',"kind":' + _json(kind) + extra + b"}"
+    return _PLAIN_END if kind == "message" and not extra else b',"kind":' + _json(kind) + extra + b"}"
+
+
+_PLAIN_END = b',"kind":"message"}'
 
 
 class Logs:
@@ -108,22 +111,22 @@ class Logs:
         keys = [meta, log, f"{base}:access"]
         places: dict[str, int] = {}
         args: list[Any] = []
-        for post in posts:
-            origin = post.origin
-            known: str | int = "" if post.id is None else post.id
-            hash_ = "" if post.id is None else digest(post.kind, post.body, post.extra)
-            ids = f"{base}:sent:!{post.key}"
+        for origin, nick, id_, kind, body, mid, extra, key in posts:
+            known: str | int = "" if id_ is None else id_
+            hash_ = "" if id_ is None else digest(kind, body, extra)
             if origin is None:
-                hash_ = hash_ and digest(post.kind, post.body, post.nick.encode() + b"\0" + post.extra)
-                args += ("", "", 0, known, hash_, post.mid)
+                ids = f"{base}:sent:!{key}"
+                hash_ = hash_ and digest(kind, body, nick.encode() + b"\0" + extra)
+                args += ("", "", 0, known, hash_, mid)
             else:
-                if not post.key:
-                    ids = f"{base}:sent:{origin.sid}/{origin.device}"
-                args += (origin.sid, f"g:{origin.sid}/{origin.device}", origin.gen, known, hash_, post.mid)
-            if (place := places.get(ids, 0)) == 0:
+                sid, device, gen = origin
+                ids = f"{base}:sent:!{key}" if key else f"{base}:sent:{sid}/{device}"
+                args += (sid, f"g:{sid}/{device}", gen, known, hash_, mid)
+            place = places.get(ids)
+            if place is None:
                 keys.append(ids)
                 place = places[ids] = len(keys)
-            args += (middle(post.nick, post.body, post.mid), tail(post.kind, post.extra), place)
+            args += (middle(nick, body, mid), tail(kind, extra), place)
         rows = await self._post(
             "room_append",
             keys,
