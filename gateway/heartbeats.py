@@ -53,6 +53,8 @@ class Wheel:
         self._at = 0
         self._next = 0.0
         self._pings = 0
+        self._pinging: dict[int, bytes] = {}
+        """The ping of this round in each dialect that somebody speaks."""
         self._timer: asyncio.TimerHandle | None = None
         self._visited: list[Client] = []
         """In the last tick."""
@@ -98,6 +100,7 @@ class Wheel:
             self._keep_visited(now)
             slot, self._slots[self._at] = self._slots[self._at], set()
             self._pings += 1
+            self._pinging = {}
             for client in slot:
                 client.slot = -1
                 try:
@@ -156,10 +159,10 @@ class Wheel:
         return client.stalled is not None and now - client.stalled.since >= self._stall
 
     def _ping(self, client: Client) -> None:
-        if client.dialect == Dialect.TEXT:
-            client.say(line.ping(self._pings))
-        else:
-            client.put(wrapped(jsonmsg.encode(jsonmsg.Ping(self._pings)), client.dialect))
+        data = self._pinging.get(client.dialect)
+        if data is None:
+            data = self._pinging[client.dialect] = _ping(self._pings, client.dialect)
+        client.put(data)
 
     # -- renewing --------------------------------------------------------------------------------------------------
 
@@ -236,3 +239,9 @@ class Wheel:
             await self._node.store.direct.finish(sid)
         except Refused:
             pass
+
+
+def _ping(number: int, dialect: int) -> bytes:
+    if dialect == Dialect.TEXT:
+        return line.ping(number).encode()
+    return wrapped(jsonmsg.encode(jsonmsg.Ping(number)), dialect)

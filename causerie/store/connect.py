@@ -179,6 +179,7 @@ class RedisPy:
     The client's own rewriting of replies is switched off, so that replies look as on the shared connection.
     """
 
+    one_slot = True
     PARALLEL = 50
     """Below the hundred connections at which redis-py's pool raises instead of waiting."""
 

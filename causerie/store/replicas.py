@@ -21,6 +21,8 @@ class Replicated:
     something nevertheless. All that is asked in one turn of the loop shares one WAIT.
     """
 
+    one_slot = False
+
     def __init__(self, connection: Connection, count: int) -> None:
         self._connection, self._count = connection, count
         self._loop = asyncio.get_running_loop()

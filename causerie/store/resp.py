@@ -82,6 +82,9 @@ class Trouble:
 class Executor(Protocol):
     """Whatever runs commands: the shared connection, or redis-py (Cluster, and the fake of unit tests)."""
 
+    one_slot: bool
+    """Whether all keys of one script must lie in one slot."""
+
     async def execute(self, *args: Arg) -> Any:
         """The reply of one command. Raises `Unavailable` or `ReplyError`."""
 
@@ -146,6 +149,7 @@ class Connection:
     """
 
     BACKOFF = (0.02, 0.05, 0.1, 0.2, 0.3)
+    one_slot = False
 
     def __init__(self, dial: Callable[[Callable[[], Wire]], Any], *, timeout: float = 2.0) -> None:
         self._dial = dial

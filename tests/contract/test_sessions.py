@@ -8,7 +8,7 @@ from causerie.errors import Refused
 from causerie.model import Position, new_sid
 from causerie.store import Store
 from causerie.store.keys import shard_of
-from causerie.store.sessions import Claim, Renewal
+from causerie.store.sessions import RENEWALS, Claim, Renewal
 from tests.contract.people import back, bodies, code, person, say, states, tell, wait_for_the_next_millisecond
 
 FRESH = 60_000
@@ -132,6 +132,16 @@ async def test_a_generation_that_was_lost_is_not_given_out_again(store: Store) -
     assert renewed.error is not None
     assert renewed.error.code == "replaced"
     assert code(await say(store, lost, "#lobby")) == "replaced"
+
+
+async def test_many_heartbeats_are_few_calls(store: Store) -> None:
+    people = [await person(store, f"p{i}") for i in range(RENEWALS + 1)]
+    await back(store, people[3].sid)
+    before = store.scripts.calls
+    renewed = await store.sessions.renew([Renewal(one.origin, 5000) for one in people])
+    assert store.scripts.calls - before == (len(people) if store.executor.one_slot else 2)
+    assert [one.origin for one in renewed] == [one.origin for one in people]
+    assert [i for i, one in enumerate(renewed) if one.error is not None] == [3]
 
 
 async def test_never_heard_of_is_dropped(store: Store) -> None:

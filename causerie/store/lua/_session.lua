@@ -41,17 +41,17 @@ local function connected(devices)
 end
 
 local function keep_alive(alive, ttl)
-  if redis.call('PTTL', alive) < tonumber(ttl) then redis.call('SET', alive, '1', 'PX', ttl) end
+  if redis.call('PEXPIRE', alive, ttl, 'GT') == 0 then redis.call('SET', alive, '1', 'PX', ttl, 'NX') end
 end
 
--- nil when the writer may write; else the code that it gets. An older generation than its own was left by a failover
--- that lost its attach: nobody took its place, so it may come back.
+-- nil when the writer may write (then the session's state too); else the code that it gets. An older generation than its
+-- own was left by a failover that lost its attach: nobody took its place, so it may come back.
 local function fenced(rec, devices, device, gen)
-  local r = redis.call('HMGET', rec, 'nick', 'ended')
+  local r = redis.call('HMGET', rec, 'nick', 'ended', 'state')
   if not r[1] then return 'unavailable' end
   if r[2] then return r[2] end
   local now = redis.call('HGET', devices, 'g:' .. device)
   if not now or tonumber(now) < tonumber(gen) then return 'unavailable' end
   if tonumber(now) > tonumber(gen) then return 'replaced' end
-  return nil
+  return nil, r[3]
 end

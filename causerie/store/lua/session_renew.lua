@@ -1,12 +1,19 @@
--- session_renew: the heartbeat of one device of a session.
--- KEYS 1 rec 2 alive 3 devices 4 rooms 5 tell 6 pending   ARGV 1 device 2 gen 3 ttl ms
--- RETURNS  {1, back from crashed?, rooms still to tell, direct messages still to deliver}   or {0, code}
-local code = fenced(KEYS[1], KEYS[3], ARGV[1], ARGV[2])
-if code then return {0, code} end
-keep_alive(KEYS[2], ARGV[3])
-local back = 0
-if redis.call('HGET', KEYS[1], 'state') ~= 'online' then
-  change_state(KEYS[1], KEYS[4], KEYS[5], 'online', now_ms())
-  back = 1
+-- session_renew: heartbeats of devices, each of a session of its own (in a Cluster one a call: a script sees one slot).
+-- KEYS     for each: rec  alive  devices  rooms  tell  pending
+-- ARGV     for each: device  gen  ttl ms
+-- RETURNS  for each: {1, back from crashed?, is something left to tell or to deliver?}   or {0, code}
+local function renew(rec, alive, devices, rooms, tell, pending, device, gen, ttl)
+  local code, state = fenced(rec, devices, device, gen)
+  if code then return {0, code} end
+  keep_alive(alive, ttl)
+  local back = state ~= 'online' and 1 or 0
+  if back == 1 then change_state(rec, rooms, tell, 'online', now_ms()) end
+  return {1, back, redis.call('EXISTS', tell, pending)}
 end
-return {1, back, redis.call('HLEN', KEYS[5]), redis.call('HLEN', KEYS[6])}
+
+local out = {}
+for n = 1, #ARGV / 3 do
+  local k, a = 6 * n - 5, 3 * n - 2
+  out[n] = renew(KEYS[k], KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], KEYS[k + 4], KEYS[k + 5], ARGV[a], ARGV[a + 1], ARGV[a + 2])
+end
+return out
