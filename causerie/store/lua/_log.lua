@@ -61,8 +61,9 @@ local function log_add(h, b, stream, mid, prefix, middle, tail, now, author)
   if now > h.ts then h.ts = now end
   if not b.first then b.first, b.prev = h.seq + 1, h.mid end
   h.seq = h.seq + 1
-  local line = prefix .. int(h.seq) .. ',' .. middle .. string.format(',"ts":%d.%03d', math.floor(h.ts / 1000), h.ts % 1000) .. tail
-  local id = int(h.seq) .. '-0'
+  if b.ts ~= h.ts then b.ts, b.stamp = h.ts, string.format(',"ts":%d.%03d', math.floor(h.ts / 1000), h.ts % 1000) end
+  local seq = int(h.seq)
+  local line, id = prefix .. seq .. ',' .. middle .. b.stamp .. tail, seq .. '-0'
   if author and h.game then redis.call('XADD', stream, id, 'm', mid, 'j', line, 's', author)
   else redis.call('XADD', stream, id, 'm', mid, 'j', line) end
   h.mid, h.bytes, h.length = mid, h.bytes + #line + 64, h.length + 1
