@@ -45,7 +45,9 @@ class HttpConnection(HttpToolsProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Wait for the first request."""
         super().connection_made(transport)
-        prepare(transport, self._ttl)
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            prepare(sock, self._ttl)
         self._await_request()
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -10,6 +10,7 @@ from typing import Literal
 from gateway.http_port import HttpServer
 from gateway.node import Node
 from gateway.tcp import TcpClient
+from gateway.tcpinfo import prepare
 
 BACKLOG = 2048
 Port = int | Literal["auto"]
@@ -51,6 +52,7 @@ class Listeners:
         shared = settings.processes > 1
         if settings.tcp_port != 0:
             sock = listen(settings.host, settings.tcp_port, shared=shared)
+            prepare(sock, self._node.dead_after)
             self.tcp_at = _address(settings.host, sock)
             self._tcp = await self._node.loop.create_server(
                 functools.partial(TcpClient, self._node), sock=sock, backlog=BACKLOG

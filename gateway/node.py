@@ -85,6 +85,12 @@ class Node:
         return self._reached and not self.stopping.is_set()
 
     @property
+    def dead_after(self) -> float:
+        """Seconds without a sign of the peer's TCP after which a connection is dead."""
+        settings = self.settings
+        return max(settings.heartbeat_ttl, settings.stall_timeout) + settings.heartbeat_interval
+
+    @property
     def ready(self) -> bool:
         """Whether delivery was just proven to work, and the gateway is not stopping."""
         feed = self.relay.feed

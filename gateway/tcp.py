@@ -12,7 +12,6 @@ from causerie.wire.proxy import ProxyError
 from gateway.batch import Dialect
 from gateway.intake import Client, Request
 from gateway.sent import Sent
-from gateway.tcpinfo import prepare
 
 log = logging.getLogger(__name__)
 
@@ -30,8 +29,6 @@ class TcpClient(Client):
         super().connection_made(transport)
         self._header: bytes | None = b"" if self.node.proxies.trusts(self.peer_address) else None
         """What has come of a balancer's header; None when none is awaited."""
-        settings = self.node.settings
-        prepare(transport, max(settings.heartbeat_ttl, settings.stall_timeout) + settings.heartbeat_interval)
 
     def data_received(self, data: bytes) -> None:
         if self._header is not None:

@@ -47,11 +47,11 @@ def acknowledged(transport: asyncio.BaseTransport) -> int:
     return count
 
 
-def prepare(transport: asyncio.BaseTransport, dead_after: float) -> None:
-    """Have TCP find a dead peer after about so many seconds, whether or not there is something to send."""
-    sock = transport.get_extra_info("socket")
-    if sock is None:
-        return
+def prepare(sock: socket.socket, dead_after: float) -> None:
+    """Have TCP find a dead peer after about so many seconds, whether or not there is something to send.
+
+    What a listening socket is told holds for all that it accepts.
+    """
     seconds = max(1, round(dead_after / 3))
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BUFFER)

@@ -57,8 +57,9 @@ class WebSocketClient(Client):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A request asks to be upgraded."""
         super().connection_made(transport)
-        settings = self.node.settings
-        prepare(transport, max(settings.heartbeat_ttl, settings.stall_timeout) + settings.heartbeat_interval)
+        sock = transport.get_extra_info("socket")
+        if sock is not None:
+            prepare(sock, self.node.dead_after)
 
     def data_received(self, data: bytes) -> None:
         """The handshake, then frames."""

@@ -400,3 +400,10 @@ def _async(probe: Callable[[], bool]) -> Any:
         return probe()
 
     return asked
+
+
+async def test_what_is_accepted_has_the_socket_options_of_the_listener(inside: Inside) -> None:
+    await inside.enter("alice")
+    sock = inside.client("alice").transport.get_extra_info("socket")
+    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == round(inside.node.dead_after * 1000)
