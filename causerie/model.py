@@ -116,6 +116,8 @@ class Attached:
     new: bool = False
     held: bool = False
     """Whether an older connection of the device may still stand somewhere."""
+    told: bool = False
+    """Whether every room had heard of its state."""
 
 
 @dataclass(slots=True)

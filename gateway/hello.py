@@ -198,7 +198,7 @@ async def _resume(client: Client, wish: _Wish, sid: str) -> tuple[Attached, dict
     attached = await node.store.sessions.attach(sid, wish.device, node.id, client.address)
     node.relay.stand(inbox, attached.inbox)
     await asyncio.gather(*[node.relay.open(room) for room in attached.rooms])
-    heads = await node.store.sessions.enter(attached.session, attached.rooms)
+    heads = await node.store.sessions.enter(attached.session, attached.rooms, told=attached.told)
     if wish.claims is None and attached.held:
         await _take_over(client, attached)
     return attached, {**heads, names.INBOX: attached.inbox}

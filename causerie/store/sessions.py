@@ -19,6 +19,7 @@ from causerie.names import GAME, LOBBY
 from causerie.store.directory import Directory, mute_end
 from causerie.store.keys import SHARDS, Keys, shard_of
 from causerie.store.logs import Logs, position, refusal, text
+from causerie.store.resp import ReplyError
 from causerie.store.scripts import Scripts
 
 MAX_DEVICES = 8
@@ -181,8 +182,7 @@ class Sessions(Directory):
         session = Session(sid, nick, device, gen, version)
         session.admin = bool(admin)
         rooms = [text(room) for room in row[8]]
-        await self._hold_nick(session)
-        await self.schedule([(sid, self._ttl_ms)])
+        await self._hold_nick(session, due_ms=int(row[14]) + self._ttl_ms)
         attached = Attached(
             session,
             position(row[10:13]),
@@ -191,18 +191,24 @@ class Sessions(Directory):
             current or LOBBY,
             mute_end(mute),
             held=bool(row[13]),
+            told=not row[15],
         )
         if attached.current not in rooms:
             attached.current = LOBBY
         return attached
 
-    async def _hold_nick(self, session: Session) -> None:
-        """A lost lease is taken again; a session whose nick another holds is over."""
-        lease = f"{self._keys.nick(session.nick)}:lease"
-        if await self._executor.execute("SET", lease, session.sid, "NX", "GET") in (
-            None,
-            session.sid.encode(),
-        ):
+    async def _hold_nick(self, session: Session, due_ms: int) -> None:
+        """A lost lease is taken again; a session whose nick another holds is over. A worker is to look at `due_ms`."""
+        sid = session.sid
+        holder, _ = await self._executor.execute_many(
+            [
+                ("SET", f"{self._keys.nick(session.nick)}:lease", sid, "NX", "GET"),
+                ("ZADD", self._keys.due(shard_of(sid)), due_ms, sid),
+            ]
+        )
+        if isinstance(holder, ReplyError):
+            raise holder
+        if holder in (None, sid.encode()):
             return
         await self.end(session.sid, "dropped", "", quietly=True)
         raise Refused("bad_cookie", "the nick of this session was given away")
@@ -217,8 +223,10 @@ class Sessions(Directory):
                 found[room] = Position(epoch, int(seq), mid)
         return found
 
-    async def enter(self, session: Session, rooms: Sequence[str]) -> dict[str, Position]:
-        """After an attach: fence older connections in every room, tell what changed, read the heads."""
+    async def enter(self, session: Session, rooms: Sequence[str], *, told: bool = False) -> dict[str, Position]:
+        """After an attach: fence older connections in every room, tell what changed (nothing, if all is `told`), read
+        the heads.
+        """
         if not rooms:
             return {}
         calls = [
@@ -247,7 +255,8 @@ class Sessions(Directory):
                 except Refused as refused:
                     if isinstance(refused, Unavailable):
                         raise
-        await self._told(session.sid, session.version, rooms)
+        if not told:
+            await self._told(session.sid, session.version, rooms)
         return heads
 
     async def heard(self, origin: Origin) -> None:

@@ -134,6 +134,26 @@ async def test_a_generation_that_was_lost_is_not_given_out_again(store: Store) -
     assert code(await say(store, lost, "#lobby")) == "replaced"
 
 
+async def test_coming_back_unnoticed_is_two_calls_of_scripts(store: Store) -> None:
+    alice = await person(store, "alice")
+    before = store.scripts.calls
+    attached = await store.sessions.attach(alice.sid, "", "g2", "127.0.0.2")
+    await store.sessions.enter(attached.session, attached.rooms, told=attached.told)
+    assert attached.told
+    assert store.scripts.calls - before == 2
+
+
+async def test_coming_back_from_a_crash_is_told_and_struck_off(store: Store) -> None:
+    alice = await person(store, "alice")
+    await expire(store, alice.sid)
+    await claim(store, alice.sid)
+    attached = await store.sessions.attach(alice.sid, "", "g2", "127.0.0.2")
+    assert not attached.told
+    await store.sessions.enter(attached.session, attached.rooms, told=attached.told)
+    assert await states(store, "#lobby") == {"alice": "online"}
+    assert (await store.sessions.attach(alice.sid, "", "g2", "127.0.0.2")).told
+
+
 async def test_many_heartbeats_are_few_calls(store: Store) -> None:
     people = [await person(store, f"p{i}") for i in range(RENEWALS + 1)]
     await back(store, people[3].sid)

@@ -2,7 +2,7 @@
 -- KEYS     1 rec   2 alive   3 devices   4 rooms   5 tell   6 pos   7 meta   8 log
 -- ARGV     1 channel   2 candidate epoch   3 device   4 gateway   5 ttl ms   6 most devices   7 address
 -- RETURNS  {1, nick, version, state, gen, admin, mute, current room, rooms, {pos field, value...}, epoch, seq, mid,
---          may an older connection of the device stand, here or at another gateway?}
+--          may an older connection of the device stand, here or at another gateway?, ms of now, is something to be told to rooms?}
 --          or {0, code, text}
 local rec, devices, device = KEYS[1], KEYS[3], ARGV[3]
 local r = redis.call('HMGET', rec, 'nick', 'ended', 'state', 'admin', 'mute')
@@ -30,4 +30,5 @@ local held = before ~= '' and (before == ARGV[4] or hear > 1)
 local h = log_head(KEYS[7], KEYS[8], ARGV[1], ARGV[2])
 local v = redis.call('HMGET', rec, 'version', 'state')
 return {1, r[1], v[1], v[2], gen, r[4] or '', r[5] or '', redis.call('HGET', devices, 'c:' .. device) or '',
-  redis.call('HKEYS', KEYS[4]), redis.call('HGETALL', KEYS[6]), h.epoch, int(h.seq), h.mid, held and 1 or 0}
+  redis.call('HKEYS', KEYS[4]), redis.call('HGETALL', KEYS[6]), h.epoch, int(h.seq), h.mid, held and 1 or 0,
+  int(now), redis.call('EXISTS', KEYS[5])}
