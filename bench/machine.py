@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import hashlib
 import os
 import platform
 import signal
@@ -40,13 +41,14 @@ def spawn(
     environment: Mapping[str, str] | None = None,
     folder: Path | None = None,
     stdin: int | None = subprocess.DEVNULL,
+    stdout: int = subprocess.PIPE,
     quiet: bool = False,
 ) -> subprocess.Popen[str]:
-    """Start a program on some cores; its standard output is a pipe."""
+    """Start a program on some cores; its standard output is a pipe that somebody must read, or DEVNULL."""
     return subprocess.Popen(
         list(words),
         stdin=stdin,
-        stdout=subprocess.PIPE,
+        stdout=stdout,
         stderr=subprocess.DEVNULL if quiet else None,
         text=True,
         bufsize=1,
@@ -104,10 +106,11 @@ def children(pid: int) -> list[int]:
 
 
 def built(name: str) -> str:
-    """A native program of this folder, compiled if it is not, or is older than its source."""
+    """A native program of this folder, compiled if this very source was not."""
     source = FOLDER / "native" / f"{name}.c"
-    program = Path(tempfile.gettempdir()) / f"causerie-bench-{os.getuid()}" / name
-    if not program.exists() or program.stat().st_mtime < source.stat().st_mtime:
+    content = hashlib.sha256(source.read_bytes()).hexdigest()[:12]
+    program = Path(tempfile.gettempdir()) / f"causerie-bench-{os.getuid()}" / f"{name}-{content}"
+    if not program.exists():
         program.parent.mkdir(exist_ok=True)
         subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-o", program, source], check=True)
     return str(program)

@@ -1,51 +1,25 @@
-"""`python -m bench.run NAME ...`: measure scenarios, several rounds each, and keep the medians as JSON."""
+"""`python -m bench.run NAME|GROUP|PATTERN ...`: measure scenarios, several rounds each, and keep medians as JSON."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import fcntl
 import json
+import signal
 import statistics
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench import games, load, scenarios, servers
+from bench.catalogue import GROUPS, SCENARIOS, chosen
 from bench.machine import FOLDER, description
+from bench.peers.install import Absent
+from bench.scenarios import Scenario
 
 RESULTS = FOLDER.parent / "docs" / "benchmarks"
-
-SCENARIOS: dict[str, scenarios.Scenario] = {
-    **{
-        f"fanout-{kind}-{window}": scenarios.room(1000, websocket=kind == "ws", window=window)
-        for kind in ("tcp", "ws")
-        for window in (8, 64)
-    },
-    "steady-tcp": scenarios.room(1000, rate=50, seconds=5, warmup=1),
-    "steady-ws": scenarios.room(1000, websocket=True, rate=50, seconds=5, warmup=1),
-    "rooms-tcp": scenarios.rooms(100, 10, window=1, seconds=3, warmup=1),
-    "rooms-ws": scenarios.rooms(100, 10, websocket=True, window=1, seconds=3, warmup=1),
-    "rooms-tcp-70": scenarios.rooms(100, 10, rate=8400, seconds=3, warmup=1),
-    "idle-tcp": scenarios.idle(10_000),
-    "idle-ws": scenarios.idle(10_000, websocket=True),
-    "heartbeats-tcp": scenarios.idle(18_000, watch_s=30),
-    "storm-tcp": scenarios.storm(10_000),
-    "game-answer": games.answers(1000, rate=20),
-    "game-fanout-tcp-8": games.fanout(1000, window=8),
-    "crowd": scenarios.crowd(100_000, 6),
-    **{
-        f"floor-{joined}{window}": scenarios.traffic(
-            lambda joined=joined: servers.floor(joined=bool(joined)), load.FLOOR, members=1000, senders=1, window=window
-        )
-        for joined in ("", "joined-")
-        for window in (8, 64)
-    },
-    "floor-steady": scenarios.traffic(servers.floor, load.FLOOR, members=1000, senders=1, rate=50, seconds=5, warmup=1),
-    "floor-rooms": scenarios.traffic(servers.floor, load.FLOOR, rooms=100, members=10, senders=10, window=1),
-    **{f"members-{n}": scenarios.room(n, window=8) for n in (10, 30, 100, 300, 1000, 3000, 10_000, 18_000)},
-    **{f"rooms-{n}": scenarios.rooms(n, 10, window=1) for n in (1, 3, 10, 30, 100, 300, 1000)},
-    **{f"gateways-{n}": scenarios.room(1000, gateways=n, window=8) for n in (1, 2, 4, 8)},
-    **{f"history-{n}": scenarios.room(10, window=8, history_limit=n) for n in (10, 100, 1000, 10_000)},
-}
+LOAD_LIMIT = 0.9  # the share of its core above which the load generator, not the server, may set the rate
 
 
 def median(rounds: list[Any]) -> Any:
@@ -57,26 +31,93 @@ def median(rounds: list[Any]) -> Any:
     return rounds[-1]
 
 
-def main() -> int:
+@contextlib.contextmanager
+def bounded(seconds: int) -> Iterator[None]:
+    """Raise TimeoutError in what takes longer."""
+
+    def ring(*_: object) -> None:
+        raise TimeoutError(f"took more than {seconds} s")
+
+    signal.signal(signal.SIGALRM, ring)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+@contextlib.contextmanager
+def alone(lock: str | None) -> Iterator[None]:
+    """Hold a lock that other users of the machine honour, where one is named."""
+    if lock is None:
+        yield
+        return
+    with Path(lock).open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def measured(name: str, scenario: Scenario, given: argparse.Namespace) -> dict[str, Any]:
+    """All rounds of a scenario and their medians."""
+    rounds = []
+    for _ in range(given.rounds):
+        with alone(given.lock), bounded(given.limit):
+            rounds.append(scenario())
+    middle = median(rounds)
+    result = {"scenario": name, "rounds": given.rounds, "machine": description(), "median": middle}
+    if middle.get("load_cpu_share", 0) >= LOAD_LIMIT:
+        result["load_bound"] = True
+    result["each"] = [{k: v for k, v in one.items() if k != "histogram_us"} for one in rounds]
+    return result
+
+
+def report(result: dict[str, Any], given: argparse.Namespace) -> None:
+    """Print, and keep what is to be kept."""
+    name = result["scenario"]
+    if given.keep:
+        RESULTS.mkdir(parents=True, exist_ok=True)
+        Path(RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    shown = {k: v for k, v in result["median"].items() if k != "histogram_us" or given.verbose}
+    print(name, json.dumps(shown, indent=1 if given.verbose else None), flush=True)
+    if result.get("load_bound"):
+        print(f"{name}: the load generator's core was full: the rate is the load's, not the server's", flush=True)
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", help="scenarios; none: list them")
+    parser.add_argument(
+        "names", nargs="*", help=f"scenarios, groups ({', '.join(GROUPS)}) or patterns; none: list them"
+    )
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--limit", type=int, default=300, help="seconds that a round may take (%(default)s)")
+    parser.add_argument("--lock", metavar="FILE", help="hold a lock on FILE during a round")
     parser.add_argument("--keep", action="store_true", help=f"write {RESULTS.name}/NAME.json")
     parser.add_argument("--verbose", action="store_true")
-    given = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> int:
+    given = arguments()
     if not given.names:
-        print("\n".join(SCENARIOS))
+        for group, members in GROUPS.items():
+            print(f"{group}: {' '.join(members)}\n")
         return 0
-    for name in given.names:
-        rounds = [SCENARIOS[name]() for _ in range(given.rounds)]
-        result = {"scenario": name, "rounds": given.rounds, "machine": description(), "median": median(rounds)}
-        result["each"] = [{k: v for k, v in one.items() if k != "histogram_us"} for one in rounds]
-        if given.keep:
-            RESULTS.mkdir(parents=True, exist_ok=True)
-            Path(RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-        shown = {k: v for k, v in result["median"].items() if k != "histogram_us" or given.verbose}
-        print(name, json.dumps(shown, indent=1 if given.verbose else None), flush=True)
-    return 0
+    try:
+        names = chosen(given.names)
+    except KeyError as unknown:
+        print(f"bench: no scenario {unknown}; without names all are listed", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through the `finally` of everything that was started
+    failed = 0
+    for name in names:
+        try:
+            report(measured(name, SCENARIOS[name], given), given)
+        except Absent as absent:
+            print(f"{name}: skipped: {absent}", flush=True)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other scenarios go on
+            failed += 1
+            print(f"{name}: failed: {type(error).__name__}: {error}", flush=True)
+    return min(failed, 1)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from typing import Any
 from bench import load, servers
 from bench.load import Dialect, Load
 from bench.machine import cpu_seconds, memory
+from bench.peers.registry import PEERS
 from bench.servers import Served
 
 Figures = dict[str, Any]
@@ -31,6 +32,7 @@ def figures(run: dict[str, Any], served: Served) -> Figures:
         "deliveries_per_read": round(run["deliveries"] / max(1, run["reads"]), 2),
         "server_cpu": round(total / run["seconds"], 3),
         "load_cpu_share": round(run["load_cpu"] / run["seconds"], 3),
+        **({"server": served.about} if served.about else {}),
         **run,
     }
 
@@ -68,17 +70,37 @@ def rooms(count: int, members: int, *, websocket: bool = False, **options: Any) 
 
 
 def idle(count: int, *, websocket: bool = False, watch_s: float = 0.0, **settings: object) -> Scenario:
+    """Connections to a gateway that do nothing."""
+    return at_rest(
+        partial(servers.causerie, **settings),
+        load.causerie(websocket=websocket),
+        websocket=websocket,
+        watch_s=watch_s,
+        members=count,
+    )
+
+
+def at_rest(
+    server: Callable[[], AbstractContextManager[Served]],
+    dialect: Dialect,
+    *,
+    members: int,
+    rooms: int = 1,
+    websocket: bool = False,
+    watch_s: float = 0.0,
+) -> Scenario:
     """Connections that do nothing: memory of every process a connection, and CPU while they stay."""
 
     def measure() -> Figures:
-        with servers.causerie(**settings) as served:
+        count = rooms * members
+        with server() as served:
             ports = served.http_ports if websocket else served.ports
-            dialect = load.causerie(websocket=websocket)
-            with Load(dialect, ports, members=200, offset=1_000_000):
+            with Load(dialect, ports, members=200 // rooms or 1, rooms=min(rooms, 200), offset=1_000_000) as first:
+                first.hear("ready")
                 time.sleep(1)  # what is made once, is made
             time.sleep(1)
             before = {name: memory(pid) for name, pid in served.pids.items()}
-            with Load(dialect, ports, members=count, drain_ms=60_000) as generator:
+            with Load(dialect, ports, rooms=rooms, members=members, drain_ms=60_000) as generator:
                 opened = generator.hear("ready")
                 time.sleep(1)
                 after = {name: memory(pid) for name, pid in served.pids.items()}
@@ -91,6 +113,7 @@ def idle(count: int, *, websocket: bool = False, watch_s: float = 0.0, **setting
                     "rss_per_connection": {
                         name: round((after[name].rss - before[name].rss) / count) for name in before
                     },
+                    **({"server": served.about} if served.about else {}),
                 }
                 if watch_s:
                     figures |= _watched(served, generator, watch_s)
@@ -108,6 +131,21 @@ def _watched(served: Served, generator: Load, seconds: float) -> Figures:
     generator.say("stats")
     stats = generator.hear("stats")
     return {"idle_cpu_share": shares, "pings": stats["pings"], "closed": stats["closed"], "watched_s": round(wall, 1)}
+
+
+def peer(name: str) -> dict[str, Scenario]:
+    """Another server's: a room of 1,000 at full speed and at 50/s, 100 rooms of 10, idle connections."""
+    other = PEERS[name]
+    of = partial(traffic, other.server, other.dialect)
+    # At 3 s a round of eight messages to 1,000 members, 2 s would measure chance.
+    times: dict[str, float] = {"seconds": 8, "warmup": 3, "drain_ms": 30_000} if other.slow else {"seconds": 3}
+    return {
+        f"peer-{name}-fanout": of(members=1000, senders=1, window=8, **times),
+        f"peer-{name}-steady": of(members=1000, senders=1, rate=50, seconds=5, warmup=1, drain_ms=1000),
+        f"peer-{name}-rooms": of(rooms=100, members=10, senders=10, window=1, **times),
+        # In rooms of ten: where everybody is told of everybody, 10,000 in one room would measure the joining.
+        f"peer-{name}-idle": at_rest(other.server, other.dialect, rooms=1000, members=10),
+    }
 
 
 def storm(count: int, missed: int = 100, *, websocket: bool = False) -> Scenario:

