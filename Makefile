@@ -9,7 +9,7 @@ DEV_STAMP := $(VENV)/.installed-dev
 # Tests mostly wait for real processes: four at once suit two cores.
 TESTERS ?= 4
 
-.PHONY: run test chaos fuzz check bench format lock clean
+.PHONY: run test chaos fuzz check bench bench-all bench-plots format lock clean
 
 ## Run the chat on this machine: `make run ARGS="--tcp-port 5050"`
 run: $(RUN_STAMP)
@@ -38,6 +38,16 @@ check: $(DEV_STAMP)
 bench: $(DEV_STAMP)
 	$(BIN)/python -m bench.run $(ARGS)
 
+## Measure everything, keep the medians in docs/benchmarks and draw them; hours: `make bench-all ARGS="--rounds 3"`
+bench-all: $(DEV_STAMP)
+	-$(BIN)/python -m bench.run --keep $(ARGS) $(or $(GROUPS),ours floor growth peers)
+	@$(MAKE) bench-plots
+
+## Draw what docs/benchmarks/*.json hold
+bench-plots: $(DEV_STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r bench/plots.lock
+	$(BIN)/python -m bench.plots
+
 format: $(DEV_STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
@@ -47,8 +57,9 @@ lock: | $(VENV)/pyvenv.cfg
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(call compile,requirements.lock,--extra build)
 	$(call compile,requirements-dev.lock,--extra build --extra dev)
+	$(call compile,bench/plots.lock,-c requirements-dev.lock,bench/plots.in)
 
-compile = $(BIN)/uv pip compile pyproject.toml $(2) --quiet --universal --python-version 3.11 --generate-hashes \
+compile = $(BIN)/uv pip compile $(or $(3),pyproject.toml) $(2) --quiet --universal --python-version 3.11 --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --custom-compile-command "make lock" --upgrade -o $(1)
 
 clean:

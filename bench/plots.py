@@ -1,57 +1,95 @@
-"""`python -m bench.plots`: draw what `docs/benchmarks/*.json` hold, as SVG beside them. Needs matplotlib."""
+"""`make bench-plots`: draw what `docs/benchmarks/*.json` hold, as SVG beside them."""
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 from matplotlib import pyplot as plt
+from matplotlib.ticker import FuncFormatter
 
+from bench.catalogue import series
+from bench.peers.registry import PEERS
 from bench.run import RESULTS
 
 mpl.use("svg")
-mpl.rcParams["svg.hashsalt"] = "causerie"  # the same picture from the same figures
+mpl.rcParams |= {
+    "svg.hashsalt": "causerie",  # the same picture from the same figures
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": "medium",
+}
+
+OURS, OTHERS, FLOOR = "#1d5fa8", "#b8bcc2", "#5f6670"
+Kept = dict[str, dict[str, Any]]
 
 SERIES = {
-    "members": "members of one room, 8 messages under way",
-    "rooms": "rooms of 10, everybody sends, one message each under way",
-    "gateways": "gateways on one core for one room of 1,000, 8 messages under way",
-    "history": "messages kept of a room of 10, 8 messages under way",
+    "members": "members of one room (one sends, 8 messages under way)",
+    "rooms": "rooms of 10 (everybody sends, one message each under way)",
+    "gateways": "gateways, all on one core (one room of 1,000, 8 messages under way)",
+    "history": "messages kept of a room (of 10, 8 messages under way)",
 }
-LATENCIES = ("steady-tcp", "steady-ws", "floor-steady", "rooms-tcp-70")
+PARTS = {"gateway": "gateways", "store": "store"}
+LATENCIES = {
+    "steady-tcp": "Causerie, TCP",
+    "steady-ws": "Causerie, WebSocket",
+    "floor-steady": "floor in C",
+    **{f"peer-{name}-steady": PEERS[name].title for name in ("socketio", "ws", "inspircd", "redis")},
+}
+# What each server's scenarios are called: one room at full speed, at 50 messages/s, many rooms, idle connections.
+SERVERS: dict[str, tuple[str, ...]] = {
+    "Causerie, TCP": ("fanout-tcp-8", "steady-tcp", "rooms-tcp", "idle-tcp"),
+    "Causerie, WebSocket": ("fanout-ws-8", "steady-ws", "rooms-ws", "idle-ws"),
+    "floor in C": ("floor-8", "floor-steady", "floor-rooms", ""),
+    **{
+        peer.title: tuple(f"peer-{name}-{work}" for work in ("fanout", "steady", "rooms", "idle"))
+        for name, peer in PEERS.items()
+    },
+}
+WORK = (
+    "one room of 1,000,\n8 messages under way",
+    "one room of 1,000,\n50 messages/s",
+    "100 rooms of 10, all send,\none under way each",
+)
 
 
-def results(folder: Path = RESULTS) -> dict[str, dict[str, Any]]:
+def results(folder: Path = RESULTS) -> Kept:
     """The medians of each scenario that was kept."""
     return {path.stem: json.loads(path.read_text("utf-8"))["median"] for path in sorted(folder.glob("*.json"))}
 
 
-def growth(kept: dict[str, dict[str, Any]], name: str) -> None:
+def short(value: float, _: object = None) -> str:
+    """A number with as many digits as say something."""
+    return f"{value:,.0f}" if value >= 20 else f"{value:.3g}"
+
+
+def growth(kept: Kept, name: str) -> None:
     """CPU a delivery, process by process, against what grows."""
-    found = sorted((int(m[1]), figures) for key, figures in kept.items() if (m := re.fullmatch(rf"{name}-(\d+)", key)))
+    found = series(name, kept)
     if len(found) < 2:
         return
     sizes = [size for size, _ in found]
-    figure, axes = plt.subplots(figsize=(6, 3.5))
-    for part in ("gateway", "store"):
-        costs = [sum(v for k, v in figures["cpu_us_by_process"].items() if k.startswith(part)) for _, figures in found]
-        axes.plot(sizes, costs, "o-", label=part)
+    figure, axes = plt.subplots(figsize=(7, 3.8))
+    for part, label in PARTS.items():
+        used = [kept[key]["cpu_us_by_process"] for _, key in found]
+        costs = [sum(cost for process, cost in one.items() if process.startswith(part)) for one in used]
+        axes.plot(sizes, costs, "o-", label=label, color=OURS if part == "gateway" else FLOOR)
     axes.set(xscale="log", yscale="log", xlabel=SERIES[name], ylabel="CPU-µs a delivery")
-    axes.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=30)
+    axes.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=35, ha="right", rotation_mode="anchor")
     axes.minorticks_off()
+    _plain(axes.yaxis)
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(frameon=False)
     _save(figure, f"grows-{name}")
 
 
-def latencies(kept: dict[str, dict[str, Any]]) -> None:
+def latencies(kept: Kept) -> None:
     """How many deliveries took longer than so many milliseconds."""
-    figure, axes = plt.subplots(figsize=(6, 3.5))
-    for name in LATENCIES:
+    figure, axes = plt.subplots(figsize=(7, 3.8))
+    for name, label in LATENCIES.items():
         histogram = kept.get(name, {}).get("histogram_us")
         if not histogram:
             continue
@@ -60,42 +98,81 @@ def latencies(kept: dict[str, dict[str, Any]]) -> None:
         for _, count in histogram:
             left -= count
             shares.append(left / total)
-        axes.plot([top / 1000 for top, _ in histogram], shares, label=name)
-    axes.set(yscale="log", ylim=(1e-4, 1), xscale="log", xlabel="milliseconds", ylabel="share of deliveries later")
+        tops = [top / 1000 for top, _ in histogram]
+        axes.plot(tops, shares, label=label, linewidth=2.2 if label.startswith("Causerie") else 1.2)
+    axes.set(yscale="log", ylim=(1e-4, 1), xscale="log", xlabel="milliseconds", ylabel="share of deliveries later than")
+    axes.set_title("Latency, one room of 1,000 at 50 messages/s")
+    _plain(axes.xaxis)
     axes.grid(alpha=0.3)
-    axes.legend()
+    axes.legend(frameon=False, fontsize="small")
     _save(figure, "latency")
 
 
-def bars(kept: dict[str, dict[str, Any]], names: list[str], title: str, file: str) -> None:
-    """CPU a delivery of some scenarios side by side."""
-    names = [name for name in names if name in kept]
-    if not names:
+def peers(kept: Kept) -> None:
+    """CPU a delivery of every server, a panel for each kind of work."""
+    rows = _rows(kept, 0, lambda one: one["cpu_us_per_delivery"])
+    figure, panels = plt.subplots(1, len(WORK), figsize=(11, 0.33 * len(rows) + 1.5), sharey=True)
+    for i, (axes, title) in enumerate(zip(panels, WORK, strict=True)):
+        values = dict(_rows(kept, i, lambda one: one["cpu_us_per_delivery"]))
+        _bars(axes, [name for name, _ in rows], values)
+        axes.set(title=title, xlabel="CPU-µs a delivery, Redis included")
+    _save(figure, "peers-cpu")
+
+
+def memory(kept: Kept) -> None:
+    """Memory of an idle connection, all processes together."""
+    rows = _rows(kept, 3, lambda one: sum(one["bytes_per_connection"].values()) / 1000)
+    if not rows:
         return
-    figure, axes = plt.subplots(figsize=(6, 0.4 * len(names) + 1.2))
-    costs = [kept[name]["cpu_us_per_delivery"] for name in names]
-    shown = axes.barh(names[::-1], costs[::-1])
-    axes.bar_label(shown, fmt="%.2f", padding=3)
-    axes.margins(x=0.12)
-    axes.set(xlabel="CPU-µs a delivery, store included", title=title)
-    _save(figure, file)
+    figure, axes = plt.subplots(figsize=(7, 0.33 * len(rows) + 1.4))
+    _bars(axes, [name for name, _ in rows], dict(rows))
+    axes.set(title="10,000 idle connections", xlabel="kB a connection, all server processes, Redis included")
+    _save(figure, "peers-memory")
+
+
+def _rows(kept: Kept, work: int, value: Any) -> list[tuple[str, float]]:
+    """Servers and their values, the smallest first."""
+    found = {name: value(kept[names[work]]) for name, names in SERVERS.items() if names[work] in kept}
+    return sorted(found.items(), key=lambda item: item[1])
+
+
+def _bars(axes: Any, names: list[str], values: dict[str, float]) -> None:
+    shown = [name for name in names if name in values]
+    colours = [OURS if name.startswith("Causerie") else FLOOR if name.startswith("floor") else OTHERS for name in shown]
+    bars = axes.barh([names.index(name) for name in shown], [values[name] for name in shown], color=colours)
+    axes.bar_label(bars, labels=[short(values[name]) for name in shown], padding=3, fontsize="small")
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.4, -0.6)  # the smallest on top
+    axes.tick_params(axis="y", length=0)
+    axes.set_xscale("log")
+    if shown:
+        axes.set_xlim(min(values.values()) / 3, max(values.values()) * 4)
+    _plain(axes.xaxis)
+
+
+def _plain(axis: Any) -> None:
+    axis.set_major_formatter(FuncFormatter(short))
 
 
 def _save(figure: Any, name: str) -> None:
     figure.tight_layout()
-    figure.savefig(RESULTS / f"{name}.svg", metadata={"Date": None})
+    path = RESULTS / f"{name}.{mpl.rcParams['savefig.format']}"
+    figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
     plt.close(figure)
-    print(RESULTS / f"{name}.svg")
+    print(path)
 
 
 def main() -> int:
+    mpl.rcParams["savefig.format"] = sys.argv[1] if len(sys.argv) > 1 else "svg"
     kept = results()
+    if not kept:
+        print(f"bench: nothing is kept in {RESULTS}; measure with --keep", file=sys.stderr)
+        return 2
     for name in SERIES:
         growth(kept, name)
     latencies(kept)
-    fan_out = ["fanout-tcp-8", "fanout-ws-8", "fanout-tcp-64", "fanout-ws-64", "floor-8", "floor-joined-8"]
-    bars(kept, fan_out, "One room of 1,000", "fan-out")
-    bars(kept, ["rooms-tcp", "rooms-ws", "rooms-tcp-70", "floor-rooms"], "100 rooms of 10", "rooms")
+    peers(kept)
+    memory(kept)
     return 0
 
 

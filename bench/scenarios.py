@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack
 from functools import partial
@@ -16,6 +18,7 @@ from bench.servers import Served
 
 Figures = dict[str, Any]
 Scenario = Callable[[], Figures]
+PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 
 
 def figures(run: dict[str, Any], served: Served) -> Figures:
@@ -50,6 +53,78 @@ def traffic(
                 return figures(generator.run(), served)
 
     return measure
+
+
+def together(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """One run made of what several load generators saw of it at the same time."""
+    listening = [run for run in runs if not run["sent_all"]]
+    said = sum(run["sent_all"] for run in runs)
+    for run in listening:  # it cannot know how much there was to hear
+        run["lost"] = said * run["connections"] - run["deliveries_all"]
+    merged: Counter[float] = Counter()
+    for run in runs:
+        merged.update(dict(run["histogram_us"]))
+    histogram = sorted(merged.items())
+    summed = {name: sum(run[name] for run in runs) for name in runs[0] if isinstance(runs[0][name], int)}
+    return {
+        **runs[0],
+        **summed,
+        "load_cpu": round(sum(run["load_cpu"] for run in runs), 4),
+        **{f"{name}_ms": round(percentile(histogram, share) / 1000, 3) for name, share in PERCENTILES.items()},
+        "max_ms": max(run["max_ms"] for run in runs),
+        "histogram_us": histogram,
+    }
+
+
+def percentile(histogram: list[tuple[float, int]], share: float) -> float:
+    """The upper end of the bucket in which a share of all is reached; 0 if there is nothing."""
+    wanted = math.ceil(share * sum(count for _, count in histogram))
+    reached = 0
+    for top, count in histogram:
+        reached += count
+        if reached >= wanted:
+            return top
+    return 0.0
+
+
+def divided(
+    server: Callable[[], AbstractContextManager[Served]], parts: list[tuple[Dialect, dict[str, Any]]], **options: Any
+) -> Scenario:
+    """As `traffic`, by a load generator for each gateway: one process has descriptors for 20,000 connections."""
+
+    def measure() -> Figures:
+        with server() as served, ExitStack() as stack:
+            loads = []
+            for i, (dialect, own) in enumerate(parts):
+                apart = {"offset": i * 100_000, "source": 10 + i, "pids": list(served.pids.values())}
+                loads.append(stack.enter_context(Load(dialect, served.ports[i : i + 1], **apart, **options, **own)))
+            for generator in loads:
+                generator.hear("ready")
+            for generator in reversed(loads):  # who only listens begins first
+                generator.say("go")
+            return _figures(together([generator.hear("run") for generator in loads]), served)
+
+    return measure
+
+
+def big_room(members: int, gateways: int, **options: Any) -> Scenario:
+    """One room, larger than one gateway can hold."""
+    share = members // gateways
+    parts = [(load.causerie(), {"senders": int(i == 0)}) for i in range(gateways)]
+    return divided(partial(servers.causerie, gateways), parts, members=share, slots=1, **options)
+
+
+def many_rooms(count: int, members: int, gateways: int, **options: Any) -> Scenario:
+    """More rooms than one gateway can hold the members of; each room has its own gateway."""
+    parts: list[tuple[Dialect, dict[str, Any]]] = [(load.causerie(f"#g{i}r%r"), {}) for i in range(gateways)]
+    return divided(
+        partial(servers.causerie, gateways),
+        parts,
+        rooms=count // gateways,
+        members=members,
+        senders=members,
+        **options,
+    )
 
 
 def room(

@@ -38,7 +38,7 @@ typedef struct {
 static struct {
     const char *host, *path, *hello, *ready, *join, *joined, *prefix, *suffix, *ack, *error, *ping, *pong;
     const char *seq, *resume;
-    int ws, rooms, members, senders, slots, window, body, ramp, sources, source, offset, echo, missed, drain_ms;
+    int ws, rooms, members, senders, slots, window, body, ramp, sources, source, offset, echo, split, missed, drain_ms;
     double rate, warmup, seconds;
     int ports[PORTS], nports, pids[PIDS], npids;
 } o = {.host = "127.0.0.1", .path = "/ws", .hello = "", .ready = "", .join = "", .joined = "", .prefix = "", .suffix = "\n",
@@ -334,7 +334,10 @@ static const char *frames(Conn *c, const char *p, const char *end) {
         int opcode = p[0] & 15;
         if (opcode == 9) { char pong[6] = {(char)0x8a, (char)0x80}; put(c, pong, 6); }
         else if (opcode == 8) { if (!closed) fprintf(stderr, "load: closed: %.*s\n", (int)n, p + h); }
-        else unit(c, p + h, n);
+        else {                          /* one unit, or with --split one a line */
+            const char *stop = p + h + n, *rest = o.split ? lines(c, p + h, stop) : p + h;
+            if (rest < stop) unit(c, rest, (size_t)(stop - rest));
+        }
         p += h + n;
     }
     return p;
@@ -410,9 +413,9 @@ static void report_run(void) {
     uint64_t all = 0;
     for (int i = 0; i < count; i++) if (conns[i].slot >= 0) all += conns[i].sent;
     double wall = (end_.at - begin_.at) / 1e9;
-    printf("{\"event\":\"run\",\"seconds\":%.6f,\"deliveries\":%llu,\"sent\":%llu,\"bytes\":%llu,\"reads\":%llu,"
+    printf("{\"event\":\"run\",\"connections\":%d,\"seconds\":%.6f,\"deliveries\":%llu,\"sent\":%llu,\"bytes\":%llu,\"reads\":%llu,"
            "\"lost\":%llu,\"disorder\":%llu,\"strange\":%llu,\"errors\":%llu,\"closed\":%llu,\"sent_all\":%llu,"
-           "\"deliveries_all\":%llu,\"load_cpu\":%.4f,\"cpu\":[", wall,
+           "\"deliveries_all\":%llu,\"load_cpu\":%.4f,\"cpu\":[", count, wall,
            (unsigned long long)(end_.deliveries - begin_.deliveries), (unsigned long long)(end_.sent - begin_.sent),
            (unsigned long long)(end_.bytes - begin_.bytes), (unsigned long long)(end_.reads - begin_.reads),
            (unsigned long long)lost, (unsigned long long)disorder, (unsigned long long)strange, (unsigned long long)errors,
@@ -504,7 +507,7 @@ static void options(int argc, char **argv) {
         {"ping", S, &o.ping}, {"pong", S, &o.pong}, {"seq", S, &o.seq}, {"resume", S, &o.resume}, {"ws", I, &o.ws},
         {"rooms", I, &o.rooms}, {"members", I, &o.members}, {"senders", I, &o.senders}, {"slots", I, &o.slots},
         {"window", I, &o.window}, {"body", I, &o.body}, {"ramp", I, &o.ramp}, {"sources", I, &o.sources}, {"source", I, &o.source},
-        {"offset", I, &o.offset}, {"echo", I, &o.echo}, {"missed", I, &o.missed}, {"drain-ms", I, &o.drain_ms}, {"rate", D, &o.rate},
+        {"offset", I, &o.offset}, {"echo", I, &o.echo}, {"split", I, &o.split}, {"missed", I, &o.missed}, {"drain-ms", I, &o.drain_ms}, {"rate", D, &o.rate},
         {"warmup", D, &o.warmup}, {"seconds", D, &o.seconds}};
     for (int i = 1; i + 1 < argc; i += 2) {
         const char *name = argv[i] + 2;

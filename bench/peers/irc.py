@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import subprocess
 from collections.abc import Callable, Iterator
@@ -69,8 +70,7 @@ INSPIRCD = """\
 @contextlib.contextmanager
 def _daemon(name: str, config: str, words: Callable[[str, Path], list[str]], version: str) -> Iterator[Served]:
     program = on_path(name, f"apt-get install {name}")
-    about = subprocess.run([program, "--version"], capture_output=True, text=True, check=False).stdout
-    found = re.search(version, about)
+    found = re.search(version, _said(program, "--version"))
     with scratch() as folder:
         port = free_port()
         file = folder / "server.conf"
@@ -93,3 +93,31 @@ def inspircd() -> contextlib.AbstractContextManager[Served]:
         lambda program, file: [program, "--config", str(file), "--nofork", "--runasroot"],
         r"InspIRCd-(\d[\d.]*)",
     )
+
+
+@contextlib.contextmanager
+def ergo() -> Iterator[Served]:
+    """The one with a history, on its own default settings without its limits."""
+    program = on_path("ergo", "see its manual (version 2)")
+    port = free_port()
+    with scratch() as folder:
+        file = folder / "ircd.yaml"
+        file.write_text(_said(program, "defaultconfig"), encoding="utf-8")
+        settings = {
+            "SERVER__LISTENERS": f'{{"127.0.0.1:{port}": {{}}}}',
+            "SERVER__IP_LIMITS__COUNT": "false",
+            "SERVER__IP_LIMITS__THROTTLE": "false",
+            "SERVER__LOOKUP_HOSTNAMES": "false",
+            "FAKELAG__ENABLED": "false",
+            "DATASTORE__PATH": str(folder / "ircd.db"),
+        }
+        environment = {"GOMAXPROCS": "1"} | {f"ERGO__{name}": value for name, value in settings.items()}
+        subprocess.run([program, "initdb", "--conf", file], env=os.environ | environment, check=True)
+        words = [program, "run", "--conf", str(file)]
+        with started(words, environment, stdout=subprocess.DEVNULL, quiet=True) as process:
+            wait_for_port(port)
+            yield Served([port], {"server": process.pid}, about=_said(program, "--version").strip())
+
+
+def _said(*words: str) -> str:
+    return subprocess.run(words, capture_output=True, text=True, check=False).stdout

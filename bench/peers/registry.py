@@ -22,6 +22,7 @@ from bench.servers import Served, free_port, started, store, wait_for_port
 class Peer:
     """A server to compare with; `slow` ones get more time for the same work."""
 
+    title: str
     server: Callable[[], AbstractContextManager[Served]]
     dialect: Dialect
     slow: bool = False
@@ -65,6 +66,19 @@ NATS = Dialect(
         "error": "-ERR",
     }
 )
+CENTRIFUGO = _websocket(
+    "/connection/websocket",
+    hello='{"id":1,"connect":{}}',
+    ready='"connect"',
+    join='{"id":2,"subscribe":{"channel":"r%r"}}',
+    joined='"subscribe"',
+    prefix='{"id":3,"publish":{"channel":"r%r","data":"',
+    suffix='"}}',
+    ping="{}",
+    pong="{}",
+    error='"error"',
+    split=1,  # it joins what it says at once in one frame
+)
 
 Command = tuple[list[str], dict[str, str], str]  # words, environment, what it is
 
@@ -87,21 +101,21 @@ def _beside_redis(command: Callable[[], Command], scheme: str, *arguments: str) 
             yield Served([_said_port(process)], {"server": process.pid, "store": pid}, about=about)
 
 
-def _python(file: str, *arguments: str, packages: str, dialect: Dialect | None = None) -> Peer:
+def _python(title: str, file: str, *arguments: str, packages: str, dialect: Dialect | None = None) -> Peer:
     def command() -> Command:
         about = ", ".join(f"{name} {install.version(install.PYTHON, name)}" for name in packages.split())
         return [install.python(), str(FOLDER / "peers" / file)], {}, about
 
-    return Peer(partial(_beside_redis, command, "unix://", *arguments), dialect or _websocket(), slow=True)
+    return Peer(title, partial(_beside_redis, command, "unix://", *arguments), dialect or _websocket(), slow=True)
 
 
-def _node(file: str, *, packages: str, dialect: Dialect | None = None) -> Peer:
+def _node(title: str, file: str, *, packages: str, dialect: Dialect | None = None) -> Peer:
     def command() -> Command:
         program, environment = install.node()
         about = ", ".join(f"{name} {install.version(install.NODE, name)}" for name in packages.split())
         return [program, str(FOLDER / "peers" / file)], environment, f"{about}, Node {_version(program)}"
 
-    return Peer(partial(_beside_redis, command, ""), dialect or _websocket())
+    return Peer(title, partial(_beside_redis, command, ""), dialect or _websocket())
 
 
 def _version(program: str) -> str:
@@ -128,19 +142,55 @@ def _nats() -> Iterator[Served]:
         yield Served([port], {"server": process.pid}, about=f"nats-server {_version(program)}")
 
 
+@contextlib.contextmanager
+def _centrifugo() -> Iterator[Served]:
+    program = install.on_path("centrifugo", "see its manual (version 6)")
+    port, store_port = free_port(), free_port()
+    settings = {
+        "HTTP_SERVER_ADDRESS": "127.0.0.1",
+        "HTTP_SERVER_PORT": str(port),
+        "CLIENT_INSECURE": "true",
+        "ENGINE_TYPE": "redis",
+        "ENGINE_REDIS_ADDRESS": f"127.0.0.1:{store_port}",
+        "LOG_LEVEL": "error",
+    }
+    environment = {"GOMAXPROCS": "1"} | {f"CENTRIFUGO_{name}": value for name, value in settings.items()}
+    with contextlib.ExitStack() as stack:
+        _, pid = stack.enter_context(store(stack.enter_context(scratch()), port=store_port))
+        process = stack.enter_context(started([program], environment, stdout=subprocess.DEVNULL, quiet=True))
+        wait_for_port(port)
+        yield Served([port], {"server": process.pid, "store": pid}, about=f"Centrifugo {_version(program)}")
+
+
 LAYER = "channels_redis.core.RedisChannelLayer"
 LAYER_PUBSUB = "channels_redis.pubsub.RedisPubSubChannelLayer"
 
 PEERS: dict[str, Peer] = {
-    "socketio": _node("socketio_redis.js", packages="socket.io @socket.io/redis-adapter redis", dialect=SOCKET_IO),
-    "ws": _node("ws_redis.js", packages="ws ioredis"),
-    "websockets": _python("websockets_redis.py", packages="websockets redis"),
-    "fastapi": _python("fastapi_redis.py", packages="fastapi uvicorn redis"),
-    "pysocketio": _python("python_socketio.py", packages="python-socketio uvicorn redis", dialect=SOCKET_IO),
-    "channels": _python("django_channels.py", LAYER, packages="channels channels_redis django uvicorn"),
-    "channels-pubsub": _python("django_channels.py", LAYER_PUBSUB, packages="channels channels_redis django uvicorn"),
-    "ngircd": Peer(irc.ngircd, irc.DIALECT),
-    "inspircd": Peer(irc.inspircd, irc.DIALECT),
-    "redis": Peer(_redis, RESP3),
-    "nats": Peer(_nats, NATS),
+    "socketio": _node(
+        "Socket.IO + Redis adapter",
+        "socketio_redis.js",
+        packages="socket.io @socket.io/redis-adapter redis",
+        dialect=SOCKET_IO,
+    ),
+    "ws": _node("ws + ioredis", "ws_redis.js", packages="ws ioredis"),
+    "websockets": _python("websockets + redis-py", "websockets_redis.py", packages="websockets redis"),
+    "fastapi": _python("FastAPI tutorial + redis-py", "fastapi_redis.py", packages="fastapi uvicorn redis"),
+    "pysocketio": _python(
+        "python-socketio + Redis", "python_socketio.py", packages="python-socketio uvicorn redis", dialect=SOCKET_IO
+    ),
+    "channels": _python(
+        "Channels + channels_redis", "django_channels.py", LAYER, packages="channels channels_redis django uvicorn"
+    ),
+    "channels-pubsub": _python(
+        "Channels + its pub/sub layer",
+        "django_channels.py",
+        LAYER_PUBSUB,
+        packages="channels channels_redis django uvicorn",
+    ),
+    "ngircd": Peer("ngIRCd", irc.ngircd, irc.DIALECT),
+    "inspircd": Peer("InspIRCd", irc.inspircd, irc.DIALECT),
+    "ergo": Peer("Ergo", irc.ergo, irc.DIALECT),
+    "centrifugo": Peer("Centrifugo + Redis", _centrifugo, CENTRIFUGO),
+    "redis": Peer("Valkey pub/sub itself", _redis, RESP3),
+    "nats": Peer("NATS", _nats, NATS),
 }

@@ -1,0 +1,91 @@
+"""The pure parts of the measurements: what the figures are made of, and which scenarios a word means."""
+
+import pytest
+
+from bench import scenarios
+from bench.catalogue import GROUPS, SCENARIOS, chosen, series
+from bench.peers import install
+from bench.peers.registry import PEERS
+from bench.run import median
+
+
+def test_medians_are_taken_number_by_number_and_of_nothing_else():
+    rounds = [{"a": 3, "of": {"b": 1.0}, "name": "x"}, {"a": 9, "of": {"b": 5.0}, "name": "y"}]
+    rounds.append({"a": 4, "of": {"b": 2.0}, "name": "z"})
+    assert median(rounds) == {"a": 4, "of": {"b": 2.0}, "name": "z"}
+
+
+def test_a_percentile_is_the_end_of_its_bucket():
+    histogram = [(1.0, 98), (2.0, 1), (3.0, 1)]
+    assert [scenarios.percentile(histogram, share) for share in (0.5, 0.98, 0.99, 0.999)] == [1.0, 1.0, 2.0, 3.0]
+    assert scenarios.percentile([], 0.5) == 0.0
+
+
+def run(**changes):
+    counted = dict.fromkeys(("connections", "deliveries", "sent", "bytes", "reads", "disorder"), 10)
+    counted |= {"lost": 0, "strange": 0, "errors": 0, "closed": 0, "sent_all": 10, "deliveries_all": 100}
+    other = {
+        "event": "run",
+        "seconds": 2.0,
+        "load_cpu": 0.5,
+        "cpu": [1.0],
+        "max_ms": 3.0,
+        "histogram_us": [[1000.0, 4]],
+    }
+    return counted | other | changes
+
+
+def test_runs_of_several_load_generators_make_one():
+    found = scenarios.together([run(), run(max_ms=9.0, histogram_us=[[1000.0, 1], [4000.0, 5]])])
+    assert (found["deliveries"], found["load_cpu"], found["seconds"], found["cpu"]) == (20, 1.0, 2.0, [1.0])
+    assert (found["p50_ms"], found["p90_ms"], found["max_ms"]) == (1.0, 4.0, 9.0)
+    assert found["histogram_us"] == [(1000.0, 5), (4000.0, 5)]
+
+
+def test_who_only_listens_is_told_what_there_was_to_hear():
+    found = scenarios.together([run(), run(sent_all=0, deliveries_all=97)])
+    assert found["lost"] == 3
+
+
+def test_words_mean_scenarios_groups_and_patterns_each_once():
+    names = ["peer-a-idle", "peer-b-idle", "steady"]
+    assert chosen(["steady", "peer-*-idle", "steady"], names) == ["steady", "peer-a-idle", "peer-b-idle"]
+    assert chosen(["floor"]) == list(GROUPS["floor"])
+    with pytest.raises(KeyError, match="peer-x"):
+        chosen(["steady", "peer-x"], names)
+
+
+def test_no_scenario_has_the_name_of_another():
+    assert len(SCENARIOS) == sum(map(len, GROUPS.values()))
+
+
+def test_a_series_is_ordered_by_its_number():
+    assert series("rooms", ["rooms-100", "rooms-tcp", "rooms-20", "peer-x-rooms", "rooms-tcp-70"]) == [
+        (20, "rooms-20"),
+        (100, "rooms-100"),
+    ]
+
+
+def test_all_peers_do_the_same_work():
+    works = ("fanout", "steady", "rooms", "idle")
+    assert set(GROUPS["peers"]) == {f"peer-{name}-{work}" for name in PEERS for work in works}
+
+
+def test_what_peers_need_is_pinned():
+    pins = [package.replace("==", "@").rpartition("@") for package in (*install.PYTHON, *install.NODE)]
+    assert all(name and version[0].isdigit() for name, _, version in pins)
+    assert install.version(install.NODE, "redis") == "6.3.1"
+    for name in install.PYTHON:
+        assert install.version(install.PYTHON, name.partition("==")[0]) in name
+
+
+def test_a_missing_server_says_how_to_get_it():
+    with pytest.raises(install.Absent, match="no-such-server is not on the PATH: apt-get install it"):
+        install.on_path("no-such-server", "apt-get install it")
+
+
+def test_the_cache_of_packages_changes_with_their_versions(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    one, other = (install._folder("node", [f"ws@{version}"]) for version in "12")
+    assert one != other
+    assert one.parent == other.parent == tmp_path / "causerie-bench"
