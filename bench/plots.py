@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import sys
-from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
@@ -12,8 +10,8 @@ from matplotlib import pyplot as plt
 from matplotlib.ticker import FuncFormatter
 
 from bench.catalogue import series
+from bench.kept import RESULTS, SERVERS, Kept, idle_kb, results, short
 from bench.peers.registry import PEERS
-from bench.run import RESULTS
 
 mpl.use("svg")
 mpl.rcParams |= {
@@ -24,11 +22,10 @@ mpl.rcParams |= {
 }
 
 OURS, OTHERS, FLOOR = "#1d5fa8", "#b8bcc2", "#5f6670"
-Kept = dict[str, dict[str, Any]]
 
 SERIES = {
     "members": "members of one room (one sends, 8 messages under way)",
-    "rooms": "rooms of 10 (everybody sends, one message each under way)",
+    "rooms": "rooms of 10 (each sender has one message under way)",
     "gateways": "gateways, all on one core (one room of 1,000, 8 messages under way)",
     "history": "messages kept of a room (of 10, 8 messages under way)",
 }
@@ -39,31 +36,11 @@ LATENCIES = {
     "floor-steady": "floor in C",
     **{f"peer-{name}-steady": PEERS[name].title for name in ("socketio", "ws", "inspircd", "redis")},
 }
-# What each server's scenarios are called: one room at full speed, at 50 messages/s, many rooms, idle connections.
-SERVERS: dict[str, tuple[str, ...]] = {
-    "Causerie, TCP": ("fanout-tcp-8", "steady-tcp", "rooms-tcp", "idle-tcp"),
-    "Causerie, WebSocket": ("fanout-ws-8", "steady-ws", "rooms-ws", "idle-ws"),
-    "floor in C": ("floor-8", "floor-steady", "floor-rooms", ""),
-    **{
-        peer.title: tuple(f"peer-{name}-{work}" for work in ("fanout", "steady", "rooms", "idle"))
-        for name, peer in PEERS.items()
-    },
-}
 WORK = (
     "one room of 1,000,\n8 messages under way",
     "one room of 1,000,\n50 messages/s",
     "100 rooms of 10, all send,\none under way each",
 )
-
-
-def results(folder: Path = RESULTS) -> Kept:
-    """The medians of each scenario that was kept."""
-    return {path.stem: json.loads(path.read_text("utf-8"))["median"] for path in sorted(folder.glob("*.json"))}
-
-
-def short(value: float, _: object = None) -> str:
-    """A number with as many digits as say something."""
-    return f"{value:,.0f}" if value >= 20 else f"{value:.3g}"
 
 
 def growth(kept: Kept, name: str) -> None:
@@ -121,7 +98,7 @@ def peers(kept: Kept) -> None:
 
 def memory(kept: Kept) -> None:
     """Memory of an idle connection, all processes together."""
-    rows = _rows(kept, 3, lambda one: sum(one["bytes_per_connection"].values()) / 1000)
+    rows = _rows(kept, 3, idle_kb)
     if not rows:
         return
     figure, axes = plt.subplots(figsize=(7, 0.33 * len(rows) + 1.4))

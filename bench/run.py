@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from bench.catalogue import GROUPS, SCENARIOS, chosen
-from bench.machine import FOLDER, description
+from bench.kept import RESULTS
+from bench.machine import description
 from bench.peers.install import Absent
 from bench.scenarios import Scenario
 
-RESULTS = FOLDER.parent / "docs" / "benchmarks"
 LOAD_LIMIT = 0.9  # the share of its core above which the load generator, not the server, may set the rate
 
 
@@ -60,9 +60,10 @@ def alone(lock: str | None) -> Iterator[None]:
 def measured(name: str, scenario: Scenario, given: argparse.Namespace) -> dict[str, Any]:
     """All rounds of a scenario and their medians."""
     rounds = []
-    for _ in range(given.rounds):
-        with alone(given.lock), bounded(given.limit):
-            rounds.append(scenario())
+    with alone(given.lock):
+        for _ in range(given.rounds):
+            with bounded(given.limit):
+                rounds.append(scenario())
     middle = median(rounds)
     result = {"scenario": name, "rounds": given.rounds, "machine": description(), "median": middle}
     if middle.get("load_cpu_share", 0) >= LOAD_LIMIT:
@@ -90,7 +91,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--limit", type=int, default=300, help="seconds that a round may take (%(default)s)")
-    parser.add_argument("--lock", metavar="FILE", help="hold a lock on FILE during a round")
+    parser.add_argument("--lock", metavar="FILE", help="hold a lock on FILE during a scenario")
     parser.add_argument("--keep", action="store_true", help=f"write {RESULTS.name}/NAME.json")
     parser.add_argument("--verbose", action="store_true")
     return parser.parse_args()

@@ -114,7 +114,7 @@ def big_room(members: int, gateways: int, **options: Any) -> Scenario:
     return divided(partial(servers.causerie, gateways), parts, members=share, slots=1, **options)
 
 
-def many_rooms(count: int, members: int, gateways: int, **options: Any) -> Scenario:
+def many_rooms(count: int, members: int, gateways: int, *, senders: int, **options: Any) -> Scenario:
     """More rooms than one gateway can hold the members of; each room has its own gateway."""
     parts: list[tuple[Dialect, dict[str, Any]]] = [(load.causerie(f"#g{i}r%r"), {}) for i in range(gateways)]
     return divided(
@@ -122,7 +122,7 @@ def many_rooms(count: int, members: int, gateways: int, **options: Any) -> Scena
         parts,
         rooms=count // gateways,
         members=members,
-        senders=members,
+        senders=senders,
         **options,
     )
 

@@ -20,7 +20,7 @@ from bench.servers import Served, free_port, started, store, wait_for_port
 
 @dataclass(frozen=True)
 class Peer:
-    """A server to compare with; `slow` ones get more time for the same work."""
+    """A server to compare with; `slow` ones, of some seconds a message, are measured for longer."""
 
     title: str
     server: Callable[[], AbstractContextManager[Served]]
@@ -101,12 +101,14 @@ def _beside_redis(command: Callable[[], Command], scheme: str, *arguments: str) 
             yield Served([_said_port(process)], {"server": process.pid, "store": pid}, about=about)
 
 
-def _python(title: str, file: str, *arguments: str, packages: str, dialect: Dialect | None = None) -> Peer:
+def _python(
+    title: str, file: str, *arguments: str, packages: str, dialect: Dialect | None = None, slow: bool = False
+) -> Peer:
     def command() -> Command:
         about = ", ".join(f"{name} {install.version(install.PYTHON, name)}" for name in packages.split())
         return [install.python(), str(FOLDER / "peers" / file)], {}, about
 
-    return Peer(title, partial(_beside_redis, command, "unix://", *arguments), dialect or _websocket(), slow=True)
+    return Peer(title, partial(_beside_redis, command, "unix://", *arguments), dialect or _websocket(), slow)
 
 
 def _node(title: str, file: str, *, packages: str, dialect: Dialect | None = None) -> Peer:
@@ -176,16 +178,25 @@ PEERS: dict[str, Peer] = {
     "websockets": _python("websockets + redis-py", "websockets_redis.py", packages="websockets redis"),
     "fastapi": _python("FastAPI tutorial + redis-py", "fastapi_redis.py", packages="fastapi uvicorn redis"),
     "pysocketio": _python(
-        "python-socketio + Redis", "python_socketio.py", packages="python-socketio uvicorn redis", dialect=SOCKET_IO
+        "python-socketio + Redis",
+        "python_socketio.py",
+        packages="python-socketio uvicorn redis",
+        dialect=SOCKET_IO,
+        slow=True,
     ),
     "channels": _python(
-        "Channels + channels_redis", "django_channels.py", LAYER, packages="channels channels_redis django uvicorn"
+        "Channels + channels_redis",
+        "django_channels.py",
+        LAYER,
+        packages="channels channels_redis django uvicorn",
+        slow=True,
     ),
     "channels-pubsub": _python(
         "Channels + its pub/sub layer",
         "django_channels.py",
         LAYER_PUBSUB,
         packages="channels channels_redis django uvicorn",
+        slow=True,
     ),
     "ngircd": Peer("ngIRCd", irc.ngircd, irc.DIALECT),
     "inspircd": Peer("InspIRCd", irc.inspircd, irc.DIALECT),

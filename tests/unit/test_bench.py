@@ -2,7 +2,7 @@
 
 import pytest
 
-from bench import scenarios
+from bench import kept, scenarios
 from bench.catalogue import GROUPS, SCENARIOS, chosen, series
 from bench.peers import install
 from bench.peers.registry import PEERS
@@ -89,3 +89,15 @@ def test_the_cache_of_packages_changes_with_their_versions(monkeypatch, tmp_path
     one, other = (install._folder("node", [f"ws@{version}"]) for version in "12")
     assert one != other
     assert one.parent == other.parent == tmp_path / "causerie-bench"
+
+
+def test_a_server_that_falls_short_of_the_rate_is_said_to():
+    figures = {"cpu_us_per_delivery": 107.2, "deliveries_per_s": 9300, "p99_ms": 5000.0, "lost": 200_000}
+    assert kept.steady(figures) == "107; cannot: 9 of 50 messages/s"
+    assert kept.steady(figures | {"deliveries_per_s": 49_900, "lost": 0}) == "107; p99 5,000 ms"
+
+
+def test_a_figure_with_losses_shows_them():
+    figures = {"cpu_us_per_delivery": 1.2345, "messages_per_s": 8000, "lost": 3, "disorder": 0}
+    shown = kept.row({"fanout-tcp-8": figures, "rooms-tcp": figures | {"lost": 0}}, "Causerie, TCP")
+    assert shown == "| Causerie, TCP | 1.23 (3 lost) |  | 1.23; 8,000/s |  |"
