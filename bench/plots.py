@@ -7,7 +7,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib import pyplot as plt
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator
 
 from bench.catalogue import series
 from bench.kept import RESULTS, SERVERS, Kept, idle_kb, results, short
@@ -57,6 +57,7 @@ def growth(kept: Kept, name: str) -> None:
     axes.set(xscale="log", yscale="log", xlabel=SERIES[name], ylabel="CPU-µs a delivery")
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes], rotation=35, ha="right", rotation_mode="anchor")
     axes.minorticks_off()
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     _plain(axes.yaxis)
     axes.grid(alpha=0.3)
     axes.legend(frameon=False)

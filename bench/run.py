@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import fcntl
 import json
+import re
 import signal
 import statistics
 import sys
@@ -77,7 +78,8 @@ def report(result: dict[str, Any], given: argparse.Namespace) -> None:
     name = result["scenario"]
     if given.keep:
         RESULTS.mkdir(parents=True, exist_ok=True)
-        Path(RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        text = re.sub(r"\[\s+([\d.]+),\s+(\d+)\s+\]", r"[\1, \2]", json.dumps(result, indent=1))  # a bucket a line
+        Path(RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")
     shown = {k: v for k, v in result["median"].items() if k != "histogram_us" or given.verbose}
     print(name, json.dumps(shown, indent=1 if given.verbose else None), flush=True)
     if result.get("load_bound"):

@@ -213,7 +213,7 @@ def peer(name: str) -> dict[str, Scenario]:
     other = PEERS[name]
     of = partial(traffic, other.server, other.dialect)
     # At 3 s a round of eight messages to 1,000 members, 2 s would measure chance.
-    times: dict[str, float] = {"seconds": 8, "warmup": 3, "drain_ms": 30_000} if other.slow else {"seconds": 3}
+    times: dict[str, float] = {"seconds": 5, "warmup": 2, "drain_ms": 30_000} if other.slow else {"seconds": 3}
     return {
         f"peer-{name}-fanout": of(members=1000, senders=1, window=8, **times),
         f"peer-{name}-steady": of(members=1000, senders=1, rate=50, seconds=5, warmup=1, drain_ms=1000),

@@ -332,7 +332,11 @@ static const char *frames(Conn *c, const char *p, const char *end) {
         else if (n == 127) { h = 10; if (end - p < 10) break; n = 0; for (int i = 2; i < 10; i++) n = n << 8 | (unsigned char)p[i]; }
         if ((size_t)(end - p) < h + n) break;
         int opcode = p[0] & 15;
-        if (opcode == 9) { char pong[6] = {(char)0x8a, (char)0x80}; put(c, pong, 6); }
+        if (opcode == 9 && n < 126) {   /* with what the ping carried, masked by nothing */
+            char pong[6 + 125] = {(char)0x8a, (char)(0x80 | n)};
+            memcpy(pong + 6, p + h, n);
+            put(c, pong, 6 + n);
+        }
         else if (opcode == 8) { if (!closed) fprintf(stderr, "load: closed: %.*s\n", (int)n, p + h); }
         else {                          /* one unit, or with --split one a line */
             const char *stop = p + h + n, *rest = o.split ? lines(c, p + h, stop) : p + h;

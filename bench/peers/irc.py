@@ -27,9 +27,13 @@ DIALECT = Dialect(
         "ping": "PING",
         "pong": "PONG%t\n",
         "error": "ERROR",
-        "ramp": 10,  # a room that fills too fast exceeds what ngircd keeps for one that has not read yet
     }
 )
+
+# How many may be connecting at once. ngIRCd keeps little for one that has not read yet: a room must not fill too fast;
+# InspIRCd welcomes those who have come once a second.
+DIALECT_NGIRCD = Dialect(DIALECT.options | {"ramp": 10})
+DIALECT_INSPIRCD = Dialect(DIALECT.options | {"ramp": 1000})
 
 NGIRCD = """\
 [Global]
