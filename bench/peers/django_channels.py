@@ -7,8 +7,11 @@ from django.conf import settings
 from serving import REDIS_URL, serve
 
 LAYER = sys.argv[2]
-# The core layer drops without a word what exceeds `capacity` (100 by default).
-CONFIG = {"hosts": [REDIS_URL]} | ({"capacity": 1_000_000} if LAYER.endswith(".RedisChannelLayer") else {})
+# The core layer drops without a word what exceeds `capacity` (100 by default), and the pool of connections of both does
+# not wait: it raises once 100 are busy, unless it may have more.
+CONFIG: dict[str, object] = {"hosts": [f"{REDIS_URL}?max_connections=5000"]}
+if LAYER.endswith(".RedisChannelLayer"):
+    CONFIG["capacity"] = 1_000_000
 settings.configure(CHANNEL_LAYERS={"default": {"BACKEND": LAYER, "CONFIG": CONFIG}})
 django.setup()
 
