@@ -18,6 +18,7 @@ SERVERS: dict[str, tuple[str, ...]] = {
     "Causerie, TCP": ("fanout-tcp-8", "steady-tcp", "rooms-tcp", "idle-tcp"),
     "Causerie, WebSocket": ("fanout-ws-8", "steady-ws", "rooms-ws", "idle-ws"),
     "floor in C": ("floor-8", "floor-steady", "floor-rooms", ""),
+    "floor in C, joining lines": ("floor-joined-8", "", "", ""),
     **{
         peer.title: tuple(f"peer-{name}-{work}" for work in ("fanout", "steady", "rooms", "idle"))
         for name, peer in PEERS.items()

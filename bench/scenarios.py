@@ -216,10 +216,11 @@ def peer(name: str) -> dict[str, Scenario]:
     of = partial(traffic, other.server, other.dialect)
     # One message to each of a thousand takes the slow ones up to half a second: in 3 s chance would be measured.
     times: dict[str, float] = {"seconds": 5, "warmup": 2, "drain_ms": 30_000} if other.slow else {"seconds": 3}
+    at_rate = {"seconds": 5, "warmup": 1, "drain_ms": 1000 if other.slow else 10_000}  # a slow one will not catch up
     longer = times | ({"seconds": 20} if other.slow else {})
     return {
         f"peer-{name}-fanout": of(members=1000, senders=1, window=8, **times),
-        f"peer-{name}-steady": of(members=1000, senders=1, rate=50, seconds=5, warmup=1, drain_ms=1000),
+        f"peer-{name}-steady": of(members=1000, senders=1, rate=50, **at_rate),
         f"peer-{name}-rooms": of(rooms=100, members=10, senders=10, window=1, **longer),
         # In rooms of ten: where everybody is told of everybody, 10,000 in one room would measure the joining.
         f"peer-{name}-idle": at_rest(other.server, other.dialect, rooms=200 if other.slow else 1000, members=10),

@@ -1,18 +1,29 @@
 """The pure parts of the measurements: what the figures are made of, and which scenarios a word means."""
 
+import argparse
+
 import pytest
 
 from bench import kept, scenarios
 from bench.catalogue import GROUPS, SCENARIOS, chosen, series
 from bench.peers import install
 from bench.peers.registry import PEERS
-from bench.run import median
+from bench.run import measured, median
 
 
 def test_medians_are_taken_number_by_number_and_of_nothing_else():
     rounds = [{"a": 3, "of": {"b": 1.0}, "name": "x"}, {"a": 9, "of": {"b": 5.0}, "name": "y"}]
     rounds.append({"a": 4, "of": {"b": 2.0}, "name": "z"})
     assert median(rounds) == {"a": 4, "of": {"b": 2.0}, "name": "z"}
+
+
+def test_the_histogram_kept_is_that_of_the_round_in_the_middle():
+    rounds = iter(
+        [run(p99_ms=5.0), run(p99_ms=900.0, histogram_us=[[9e5, 1]]), run(p99_ms=7.0, histogram_us=[[7e3, 1]])]
+    )
+    given = argparse.Namespace(rounds=3, lock=None, limit=10)
+    middle = measured("any", lambda: next(rounds), given)["median"]
+    assert (middle["p99_ms"], middle["histogram_us"]) == (7.0, [[7e3, 1]])
 
 
 def test_a_percentile_is_the_end_of_its_bucket():
