@@ -32,7 +32,7 @@ DIALECT = Dialect(
 
 # How many may be connecting at once. ngIRCd keeps little for one that has not read yet: a room must not fill too fast;
 # InspIRCd welcomes those who have come once a second.
-DIALECT_NGIRCD = Dialect(DIALECT.options | {"ramp": 10})
+DIALECT_NGIRCD = Dialect(DIALECT.options | {"ramp": 20})
 DIALECT_INSPIRCD = Dialect(DIALECT.options | {"ramp": 1000})
 
 NGIRCD = """\
