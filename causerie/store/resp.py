@@ -144,7 +144,7 @@ class Wire(asyncio.Protocol):
 class Connection:
     """A self-mending pipelined connection.
 
-    While it is down, or when the oldest command has waited for `timeout` seconds, calls raise `Unavailable`
+    While it is down, or when a command waits and none was answered for `timeout` seconds, calls raise `Unavailable`
     at once; it comes back by itself within `BACKOFF[-1]` seconds of the server's return.
     """
 
@@ -156,6 +156,8 @@ class Connection:
         self._timeout = timeout
         self._wire: Wire | None = None
         self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._heard = 0.0
+        """Loop time of the last reply."""
         self._outgoing: list[bytes] = []
         self._flushing = False
         self._keeper: asyncio.Task[None] | None = None
@@ -224,6 +226,7 @@ class Connection:
 
     def _on_reply(self, reply: Any) -> None:
         future, _ = self._waiting.popleft()
+        self._heard = self._loop.time()
         if not future.done():
             future.set_result(reply)
         if isinstance(reply, ReplyError) and reply.code == "READONLY":
@@ -278,13 +281,22 @@ class Connection:
             self._tell(False)
 
     async def _watch(self) -> None:
+        looked = self._loop.time()
         while self._wire is not None:
             # Not `wait_for`: that of Python 3.11 swallows a cancellation that comes together with the event.
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(self._timeout / 4):
                     await self._lost.wait()
-            if self._waiting and self._loop.time() - self._waiting[0][1] > self._timeout:
+            now, before = self._loop.time(), looked
+            looked = now
+            if now - before > self._timeout / 2:
+                continue  # this process was held up: what came meanwhile is to be read first
+            if self._is_overdue(now):
                 self.drop()
+
+    def _is_overdue(self, now: float) -> bool:
+        """Whether nothing has been answered for too long. A store that answers one after the other is slow, not away."""
+        return bool(self._waiting) and now - max(self._waiting[0][1], self._heard) > self._timeout
 
     def _tell(self, up: bool) -> None:
         for callback in self.on_state:

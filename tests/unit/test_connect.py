@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from causerie.store.connect import Target
-from causerie.store.resp import Wire
+from causerie.store.resp import Connection, Wire
 from causerie.store.sentinel import Masters
 
 
@@ -58,3 +58,15 @@ async def test_one_who_was_cancelled_while_asking_a_sentinel_ends() -> None:
     finding.cancel()
     with pytest.raises(asyncio.CancelledError):
         await finding
+
+
+async def test_a_store_that_answers_one_after_the_other_is_not_away() -> None:
+    """However long the queue is: what waits at its end has no answer yet, and giving it all up helps nobody."""
+    connection = Connection(lambda _: None, timeout=2)
+    assert not connection._is_overdue(100)
+    connection._waiting.append((asyncio.get_running_loop().create_future(), 10.0))
+    assert [connection._is_overdue(now) for now in (11.9, 12.1)] == [False, True]
+    connection._heard = 11.0
+    assert [connection._is_overdue(now) for now in (12.9, 13.1)] == [False, True]
+    connection._waiting[0] = (connection._waiting[0][0], 20.0)
+    assert [connection._is_overdue(now) for now in (21.9, 22.1)] == [False, True]
