@@ -104,7 +104,7 @@ def divided(
                 generator.hear("ready")
             for generator in reversed(loads):  # who only listens begins first
                 generator.say("go")
-            return _figures(together([generator.hear("run") for generator in loads]), served)
+            return figures(together([generator.hear("run") for generator in loads]), served)
 
     return measure
 

@@ -295,7 +295,7 @@ class Connection:
                 self.drop()
 
     def _is_overdue(self, now: float) -> bool:
-        """Whether nothing has been answered for too long. A store that answers one after the other is slow, not away."""
+        """Whether nothing was answered for too long. A store that answers one after the other is slow, not away."""
         return bool(self._waiting) and now - max(self._waiting[0][1], self._heard) > self._timeout
 
     def _tell(self, up: bool) -> None:
