@@ -43,8 +43,8 @@ class EchoClient(WebSocketClient):
         super().__init__(node, forwarded="")
         self.framer = EchoReader()
 
-    def _understood(self, item: bytes | Mark | None) -> Any:
-        return None if item is None else (None, item)
+    def _understood(self, item: bytes | Mark) -> Any:
+        return None, item
 
     def _begin(self, re: int | None, request: Any) -> bool:
         self.put(request)
@@ -55,6 +55,7 @@ class EchoNode:
     """What a connection needs of its node."""
 
     open = True
+    dead_after = 60.0
 
     def __init__(self) -> None:
         self.settings = Settings()
