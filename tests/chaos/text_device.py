@@ -107,7 +107,10 @@ class TextDevice:
 
     async def _type(self, line: str) -> None:
         assert self._writer is not None
-        self._writer.write(line.encode() + b"\n")
+        try:
+            self._writer.write(line.encode() + b"\n")
+        except RuntimeError:  # it hung up meanwhile, see `leave`
+            raise Gone("hung up") from None
         async with asyncio.timeout(PATIENCE_S):
             await self._writer.drain()
 
