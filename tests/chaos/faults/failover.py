@@ -18,7 +18,7 @@ from tests.chaos.stores import START_S, Pair, client_of
 
 COPIED_S = 1.0
 """What was written so long before is on the copy for sure, while it follows."""
-ORDERED_S = 10.0
+ORDERED_S = 25.0
 """How long Sentinel may take to do what it was told; it may also let it be."""
 
 
@@ -68,7 +68,7 @@ def _may_lose(rig: Rig, noted: Fault, lag: float) -> None:
     noted.loses = None if rig.min_replicas else noted.undoes
 
 
-@fault(3, on="pair")
+@fault(1.5, on="pair")
 async def failover_coordinated(rig: Rig, rng: random.Random) -> None:
     """The master hands over to its copy: nothing is lost, nobody may be alarmed."""
     if not rig.store.busy.locked():
