@@ -122,6 +122,8 @@ class JsonDevice:
         """Seconds by which its clock is wrong."""
         self._last_id = 0
         self._epochs: dict[str, str] = {}
+        self._entered: set[str] = set()
+        """Rooms that it may write to."""
         self._joining: dict[int, str] = {}
         self._wire: TcpWire | WebSocketWire | None = None
         self._ledger = Ledger()
@@ -288,7 +290,7 @@ class JsonDevice:
 
     async def _join_missing(self) -> None:
         for room in self.rooms:
-            if room not in self._epochs and room not in self._joining.values():
+            if room not in self._entered and room not in self._joining.values():
                 number = self._next_id()
                 self._joining[number] = room
                 await self._say({"op": "join", "id": number, "room": room})
@@ -296,7 +298,7 @@ class JsonDevice:
     async def _fill(self, lane: Lane) -> None:
         if lane.held and not lane.sent:
             lane.held = False
-        if lane.name != "@" and lane.name not in self._epochs:
+        if lane.name != "@" and lane.name not in self._entered:
             return
         while lane.ready and not lane.held and len(lane.sent) < lane.window and time.monotonic() >= lane.not_before:
             post = lane.ready.popleft()
@@ -318,12 +320,13 @@ class JsonDevice:
         rooms = {log: msgspec.convert(standing, Standing) for log, standing in event["rooms"].items()}
         self.tape.add(Welcome(now, self.name, event["session"], event["resumed"], rooms))
         self._heartbeat = max(float(event["heartbeat"]), 0.5)
-        asked, self._epochs = dict(self.places), {}
+        asked, self._epochs, self._entered = dict(self.places), {}, set()
         for log, standing in rooms.items():
             if standing.error:
                 self.places.pop(log, None)
                 continue
             self._epochs[log] = standing.epoch
+            self._entered.add(log)
             if log not in asked:
                 self.places[log] = Place(standing.epoch, standing.seq)
             elif not standing.recovered:
@@ -359,6 +362,7 @@ class JsonDevice:
             return
         data = event["data"]
         self._epochs[room] = data["epoch"]
+        self._entered.add(room)
         if room not in self.places or not self.places[room].epoch:
             place = self.places.get(room)
             self.places[room] = place._replace(epoch=data["epoch"]) if place else Place(data["epoch"], data["seq"])
@@ -392,7 +396,7 @@ class JsonDevice:
         lane.held = True
         lane.not_before = time.monotonic() + self.rng.uniform(0.02, 0.2)
         if code == "not_joined":
-            self._epochs.pop(lane.name, None)
+            self._entered.discard(lane.name)
         elif code == "bad_request":  # our ids are out of order: our clock was
             self._renumber(lane)
         elif code not in {"unavailable", "no_such_nick"}:

@@ -153,6 +153,14 @@ def test_a_gap_behind_a_resume() -> None:
     assert found(story.kept(1, 2, 3).judge()) == {"gaps"}
 
 
+def test_what_a_device_did_not_ask_for_is_no_gap() -> None:
+    """Its session was lost, and it came back without a word of that room, which it joined anew."""
+    story = begin().say(1).say(2).lossy(100.0).add(Lost, "c", "cut").say(3, to=("p",))
+    story.add(Hello, "c", {}).add(Welcome, "c", "c2", False, {"@": Standing("j", 0)})
+    story.add(Joined, "c", ROOM, "e", 3).say(4)
+    assert found(story.kept(1, 2, 3, 4).judge()) == set()
+
+
 def test_an_honest_resume() -> None:
     story = begin().say(1).say(2, to=("p",)).say(3, to=("p",))
     story.back("c", Place("e", 1), Standing("e", 3, recovered=True)).message("c", 2).message("c", 3)

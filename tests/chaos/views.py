@@ -123,6 +123,13 @@ class Views:
             if device == who and self.last(who, log) is not None:
                 self._tell(t, who, log)
 
+    def _give_up(self, t: float, who: str, named: set[str]) -> None:
+        """What a device did not ask for, it gave up by itself: it starts anew where it joins."""
+        for device, log in list(self.stretches):
+            current = self.last(who, log) if device == who and log.startswith("#") and log not in named else None
+            if current is not None:
+                current.told = t
+
     def _welcome(self, welcome: Welcome) -> None:
         who, t = welcome.who, welcome.t
         asked = self._asked.pop(who, {})
@@ -130,6 +137,7 @@ class Views:
             if self.session(who):
                 self._tell(t, who, self.key(who, "@"))  # the rooms are the same, whoever one is now
             self.sessions.setdefault(who, []).append((t, welcome.session))
+        self._give_up(t, who, {*asked, *welcome.rooms})
         for name, standing in welcome.rooms.items():
             log = self.key(who, name)
             current = self.last(who, log)
