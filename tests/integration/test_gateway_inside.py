@@ -18,6 +18,7 @@ from causerie.errors import Goodbye, Unavailable
 from causerie.model import Position
 from causerie.settings import Settings
 from causerie.store import Store as ChatStore
+from causerie.store.sessions import Renewal, Renewed
 from gateway import hello, ops
 from gateway.batch import Batch, Dialect
 from gateway.heartbeats import Wheel
@@ -332,6 +333,29 @@ async def test_orders_come_through_after_a_mishap(inside: Inside, monkeypatch: p
     inside.node.stop("now")
     await asyncio.wait_for(inside.node.leaving.wait(), PATIENCE)
     assert inside.node.stop_reason == "now"
+
+
+async def test_a_heartbeat_is_renewed_when_its_ping_is_answered(
+    inside: Inside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not an interval later: whose gateway dies has a TTL less an interval to come back, not less two."""
+    renewed: list[int] = []
+    sessions = inside.node.store.sessions
+    renew = sessions.renew
+
+    async def watched(renewals: list[Renewal]) -> list[Renewed]:
+        renewed.extend(renewal.ttl_ms for renewal in renewals)
+        return await renew(renewals)
+
+    monkeypatch.setattr(sessions, "renew", watched)
+    await inside.enter("alice")
+    settings = inside.node.settings
+    nearly_all = int(1000 * (settings.heartbeat_ttl - settings.heartbeat_interval / 2))
+
+    async def fresh() -> bool:
+        return any(ttl_ms > nearly_all for ttl_ms in renewed)
+
+    await eventually(fresh, "a renewal right after a pong")
 
 
 async def test_heartbeats_go_on_after_a_mishap(inside: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
