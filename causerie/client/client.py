@@ -161,8 +161,9 @@ class Client:
         """Leave without a goodbye: the session stays, and its `cookie` brings it back."""
         if self._task is not None:
             self._leaving = True
-            self._task.cancel()
-            await asyncio.wait([self._task])
+            while not self._task.done():  # a cancellation can be lost in a library, where it meets what was awaited
+                self._task.cancel()
+                await asyncio.wait([self._task], timeout=1)
         self._end(Closed("closed"))
 
     # -- what is known -------------------------------------------------------------------------------------

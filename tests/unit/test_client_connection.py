@@ -1,8 +1,9 @@
 """The client over real sockets against a scripted server: coming back, sending again, giving up, ending."""
 
 import asyncio
+import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -250,6 +251,43 @@ async def test_leaving_without_goodbye_keeps_the_session() -> None:
             assert client.nick == "ann"
             await client.close()
         assert ops == []
+
+
+class Deaf:
+    """A transport that takes the first cancellation for something else."""
+
+    def __init__(self) -> None:
+        self.awaited = asyncio.Event()
+
+    async def send(self, frames: Sequence[bytes]) -> None:
+        """Into nothing."""
+
+    async def receive(self) -> list[bytes]:
+        self.awaited.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        await asyncio.Event().wait()
+        return []
+
+    async def close(self) -> None:
+        """It is none."""
+
+    def abort(self) -> None:
+        """It is none."""
+
+
+async def test_leaving_ends_although_a_cancellation_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    deaf = Deaf()
+
+    async def opened(url: str, limit: float) -> Deaf:
+        return deaf
+
+    monkeypatch.setattr("causerie.client.client.open_transport", opened)
+    client = Client(nobody(), nick="bob")
+    client.start()
+    await deaf.awaited.wait()
+    await client.close()
+    assert isinstance(client.closed, Closed)
 
 
 @pytest.mark.parametrize("url", ["http://x/ws", "tcp://x", "ws://", "x", ""])
