@@ -24,9 +24,12 @@ running: list["Process"] = []
 """Every process alive or ended since the last report, for what a failed test shows."""
 
 
-def _die_with_parent() -> None:
-    """A killed pytest takes its children with it."""
+def _prepare() -> None:
+    """A killed pytest takes its children with it; `^C` means to them what it does, also where a shell started the tests
+    in the background, which makes all below it ignore that.
+    """
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def clean_environment(extra: dict[str, str] | None = None) -> dict[str, str]:
@@ -66,7 +69,7 @@ class Process:
             stderr=self._stderr,
             env=clean_environment(env),
             cwd=cwd,
-            preexec_fn=_die_with_parent,
+            preexec_fn=_prepare,
         )
         threading.Thread(target=self._pump, name=f"stdout of {name}", daemon=True).start()
         running.append(self)
@@ -291,7 +294,7 @@ async def run_program(
         stderr=asyncio.subprocess.PIPE,
         env=clean_environment(env),
         cwd=cwd,
-        preexec_fn=_die_with_parent,
+        preexec_fn=_prepare,
     )
     data = stdin.encode() if isinstance(stdin, str) else stdin
     try:
