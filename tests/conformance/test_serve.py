@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import Chat, People, Serve, Store, eventually, run_program
-from tests.support.processes import _die_with_parent, causerie_script, clean_environment, parse_ready
+from tests.support.processes import causerie_script, clean_environment, parse_ready, prepare
 
 
 @pytest.fixture
@@ -236,7 +236,7 @@ class _Terminal:
 
 
 def _own_session() -> None:
-    _die_with_parent()
+    prepare()
     os.setsid()
     import fcntl
     import termios

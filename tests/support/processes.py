@@ -24,7 +24,7 @@ running: list["Process"] = []
 """Every process alive or ended since the last report, for what a failed test shows."""
 
 
-def _prepare() -> None:
+def prepare() -> None:
     """A killed pytest takes its children with it; `^C` means to them what it does, also where a shell started the tests
     in the background, which makes all below it ignore that.
     """
@@ -69,7 +69,7 @@ class Process:
             stderr=self._stderr,
             env=clean_environment(env),
             cwd=cwd,
-            preexec_fn=_prepare,
+            preexec_fn=prepare,
         )
         threading.Thread(target=self._pump, name=f"stdout of {name}", daemon=True).start()
         running.append(self)
@@ -294,7 +294,7 @@ async def run_program(
         stderr=asyncio.subprocess.PIPE,
         env=clean_environment(env),
         cwd=cwd,
-        preexec_fn=_prepare,
+        preexec_fn=prepare,
     )
     data = stdin.encode() if isinstance(stdin, str) else stdin
     try:
