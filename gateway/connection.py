@@ -165,6 +165,11 @@ class Connection(asyncio.Protocol):
         else:
             self.out.append(data)
 
+    @property
+    def _gathered(self) -> int:
+        """Bytes that wait to be written."""
+        return sum(map(len, self.out or ()))
+
     def write_out(self) -> None:
         """Give what has gathered to the transport, in one piece."""
         out, self.out = self.out, None
@@ -201,7 +206,7 @@ class Connection(asyncio.Protocol):
             if self.closing:
                 self.sent.note_untold_reset(channel, *before)
             else:
-                self.sent.note_reset(sum(map(len, self.out or ())), len(text.encode()), channel, *before)
+                self.sent.note_reset(self._gathered, len(text.encode()), channel, *before)
         self.say(text)
 
     def tell(self, event: jsonmsg.Presence) -> None:
@@ -368,7 +373,7 @@ class Connection(asyncio.Protocol):
         if self.sent is not None:
             if self.sent.crowded:
                 self.sent.forget_arrived(acknowledged(self.transport))
-            self.sent.note(sum(map(len, self.out or ())), channel, items)
+            self.sent.note(self._gathered, channel, items)
 
     def positions(self) -> dict[str, Position]:
         """What of each log has arrived at a text client; nothing for the others, who tell themselves."""
