@@ -38,6 +38,7 @@ _UNREACHED = (
     OSError,
     TimeoutError,
     AttributeError,  # redis-py stumbles over a connection that breaks while it writes
+    RuntimeError,  # ... and uvloop says so of a transport that is closed
 )
 STEADY_S = 2.0
 """A Cluster of which a part is away still answers what needs no slot. It is back when nothing failed for so long."""

@@ -5,8 +5,10 @@ import contextlib
 import socket
 
 import pytest
+import uvloop
 
-from causerie.store.connect import Target
+from causerie.errors import Unavailable
+from causerie.store.connect import RedisPy, Target
 from causerie.store.resp import Connection, Wire
 from causerie.store.sentinel import Masters
 
@@ -32,6 +34,32 @@ async def test_next_node_of_a_cluster_is_tried_when_one_is_dead() -> None:
             assert wire.transport is not None
             assert wire.transport.get_extra_info("peername")[1] == alive
             wire.abort()
+
+
+class Cut:
+    """redis-py's client of a node whose connection ended a moment ago: it still writes to it."""
+
+    def __init__(self, transport: asyncio.WriteTransport) -> None:
+        self.response_callbacks: dict[str, object] = {}
+        self._transport = transport
+
+    async def execute_command(self, *_args: object) -> None:
+        self._transport.writelines([b"PING"])
+
+
+def test_a_connection_that_just_ended_is_a_store_that_is_away() -> None:
+    """uvloop has a `RuntimeError` for it, which is no bug and leaves no trace."""
+
+    async def write_to_what_is_closed() -> None:
+        async with await asyncio.start_server(_answer, "127.0.0.1", 0) as server:
+            _, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+            writer.close()
+            await writer.wait_closed()
+            with pytest.raises(Unavailable):
+                await RedisPy(Cut(writer.transport)).execute("PING")
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(write_to_what_is_closed())
 
 
 class Deaf:
