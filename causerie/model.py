@@ -27,7 +27,7 @@ class Origin(NamedTuple):
     gen: int
 
 
-class Post(NamedTuple):
+class Post(msgspec.Struct, frozen=True):
     """One message for a room. `origin` None is the system (or an operator's bot): no membership, no
     sanctions.
 
@@ -45,7 +45,7 @@ class Post(NamedTuple):
     key: str = ""
 
 
-class Outcome(NamedTuple):
+class Outcome(msgspec.Struct, frozen=True):
     """What became of one message: its seq, or why it was not posted. `mid` is the first one's where a `key`
     was repeated.
     """
@@ -92,11 +92,11 @@ class Session:
     gen: int
     version: int
     admin: bool = False
+    origin: Origin = field(init=False, repr=False)
+    """Who writes, for the store."""
 
-    @property
-    def origin(self) -> Origin:
-        """Who writes, for the store."""
-        return Origin(self.sid, self.device, self.gen)
+    def __post_init__(self) -> None:
+        self.origin = Origin(self.sid, self.device, self.gen)
 
 
 @dataclass(slots=True)

@@ -1,9 +1,9 @@
 """Sends on their way to the store.
 
-What is read in one turn of the loop leaves in one write, a batch a room. While batches are away others gather, so that
-they grow with the load: the next leave when all are back, or after `GATHER_S`. A room has one batch away at a time, so
-order from one device to one target is kept. Direct messages of a device go one after another. When
-it is not known whether something was posted, everything of the same device and target that was read before fails
+What is read in one turn of the loop leaves in one write, a batch a room and several rooms a call. While calls are away
+others gather, so that they grow with the load: the next leave when all are back, or after `GATHER_S`. A room has one
+batch away at a time, so order from one device to one target is kept. Direct messages of a device go one after another.
+When it is not known whether something was posted, everything of the same device and target that was read before fails
 with it: sending it all again then keeps the order.
 """
 
@@ -13,7 +13,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from causerie import names
 from causerie.errors import Goodbye, Refused, Unavailable
@@ -29,7 +31,7 @@ MOST_POSTS: Final = 128
 """Messages of one call: what the script does in a few milliseconds."""
 
 GATHER_S: Final = 0.005
-"""How long rooms may wait for the batches of other rooms to come back."""
+"""How long rooms may wait for the calls of other rooms to come back."""
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ Key = str | tuple[str, str]
 """A room, or the (sid, device) whose direct messages these are."""
 
 
-class Waiting(NamedTuple):
+class Waiting(msgspec.Struct):
     """A message for which a connection wants an answer; `to` is empty for a room."""
 
     connection: Client
@@ -50,6 +52,10 @@ class Waiting(NamedTuple):
     def origin(self) -> Origin:
         assert self.post.origin is not None
         return self.post.origin
+
+
+Batch = tuple[str, list[Waiting]]
+"""Messages for one room."""
 
 
 class Committer:
@@ -66,7 +72,7 @@ class Committer:
         self._gathering: list[str] = []
         """Rooms whose next batch leaves at the next start."""
         self._away = 0
-        """Batches of rooms that are with the store."""
+        """Calls for rooms that are with the store."""
         self._start: asyncio.Handle | None = None
 
     def post(self, room: str, waiting: Waiting) -> None:
@@ -109,39 +115,55 @@ class Committer:
                 self._start = self._loop.call_soon(self._leave)
 
     def _leave(self) -> None:
-        """A batch of each room in which something waits."""
+        """A batch of each room in which something waits, several of them a call."""
         if self._start is not None:
             self._start.cancel()
             self._start = None
         rooms, self._gathering = self._gathering, []
-        self._away += len(rooms)
+        call: list[Batch] = []
+        size = 0
         for room in rooms:
-            self._hub.hold()
-            self._run(self._commit(room, self._queues[room]))
+            queue = self._queues[room]
+            batch = [queue.popleft() for _ in range(min(len(queue), MOST_POSTS))]
+            if call and (size + len(batch) > MOST_POSTS or len(call) >= self._store.logs.rooms_a_call):
+                self._go(call)
+                call, size = [], 0
+            call.append((room, batch))
+            size += len(batch)
+        if call:
+            self._go(call)
 
-    async def _commit(self, room: str, queue: deque[Waiting]) -> None:
-        batch = [queue.popleft() for _ in range(min(len(queue), MOST_POSTS))]
+    def _go(self, call: list[Batch]) -> None:
+        self._away += 1
+        self._hub.hold()
         self._metrics.store_batches += 1
-        self._metrics.commits += len(batch)
+        self._metrics.commits += sum(len(batch) for _, batch in call)
+        self._run(self._commit(call))
+
+    async def _commit(self, call: list[Batch]) -> None:
+        posts = [(room, [waiting.post for waiting in batch]) for room, batch in call]
         try:
-            outcomes = await self._store.logs.append(room, [waiting.post for waiting in batch])
+            outcomes = iter(await self._store.logs.append_all(posts))
         except BaseException as error:
-            self._fail(room, queue, batch)
+            for room, batch in call:
+                self._fail(room, self._queues[room], batch)
             if not isinstance(error, Unavailable):
                 raise
         else:
-            for waiting, outcome in zip(batch, outcomes, strict=True):
-                self._settle(waiting, room, outcome)
+            for room, batch in call:
+                for waiting in batch:
+                    self._settle(waiting, room, next(outcomes))
         finally:
-            self._back(room, queue)
+            self._back([room for room, _ in call])
 
-    def _back(self, room: str, queue: deque[Waiting]) -> None:
+    def _back(self, rooms: list[str]) -> None:
         self._away -= 1
         self._hub.release()
-        if queue:
-            self._gather(room)
-        else:
-            del self._queues[room]
+        for room in rooms:
+            if self._queues[room]:
+                self._gather(room)
+            else:
+                del self._queues[room]
         if not self._away and self._gathering:
             self._leave()
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from causerie.commands.arguments import Argument
 from causerie.errors import Goodbye
@@ -26,7 +28,7 @@ class Role(Enum):
     ADMIN = "admins"
 
 
-class Say(NamedTuple):
+class Say(msgspec.Struct, frozen=True):
     """A line that posts: `to` is one room, or one or more `@nick`, in their stored forms."""
 
     to: list[str]

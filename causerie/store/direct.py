@@ -81,7 +81,7 @@ class Direct:
         there = [sid if info else None for sid, info in zip(sids, infos, strict=True)]
         return await self._send(post, nicks, there, digest(post.kind, post.body, post.extra))
 
-    async def _send(self, post: Post, nicks: list[str], sids: Sequence[str | None], known: str) -> Outcome:
+    async def _send(self, post: Post, nicks: list[str], sids: Sequence[str | None], known: str | int) -> Outcome:
         origin = post.origin
         assert origin is not None
         unknown = next((nick_ for nick_, sid in zip(nicks, sids, strict=True) if sid is None), None)

@@ -6,7 +6,7 @@ stand legibly in them.
 | key | type | holds | ends |
 | --- | --- | --- | --- |
 | `{#room}:log` | stream | messages; entry id is `<seq>-0`, fields `m` (mid) `j` (JSON event) | trimmed; lives with the room |
-| `{#room}:meta` | hash | epoch seq mid ts bytes; topic, created | with the room |
+| `{#room}:meta` | hash | epoch seq mid ts bytes; topic, created; access: another after each change of that | with the room |
 | `{#room}:members` | hash | sid -> `version state nick` | field at part, end of session |
 | `{#room}:access` | hash | `g:sid/device` fence; `m:sid` chat-wide mute; `s:nick`, `b:nick` room's own sanctions; `o:sid` moderator; `p:sid` plays or watches a game, `d:sid` dead in it | fields likewise |
 | `{#room}:sent:sid/device` | string | remembered send ids, a line each | a session TTL after part; with the session |

@@ -61,9 +61,9 @@ class LineFramer:
 
     def take(self) -> bytes | TooLong | None:
         """The next line without its end, a mark for one that is too long, or None until more is fed."""
-        while True:
+        while buffer := self._buffer:
             start = self._start
-            end = self._buffer.find(b"\n", start)
+            end = buffer.find(b"\n", start)
             if end < 0:
                 return self._keep_or_skip()
             if self._skipped:  # the rest of a line already reported
@@ -71,12 +71,13 @@ class LineFramer:
                 self._skipped = 0
                 self._move(end + 1)
                 continue
-            line = self._buffer[start:end].removesuffix(b"\r")
+            line = buffer[start:end].removesuffix(b"\r")
             if len(line) > self.limit:
                 self._skip(end - start)
                 return Mark.TOO_LONG
             self._move(end + 1)
             return line
+        return None
 
     def _keep_or_skip(self) -> TooLong | None:
         waiting, first = self.waiting, not self._skipped

@@ -288,7 +288,7 @@ async def test_command_that_posts_during_an_outage(inside: Inside, monkeypatch: 
     """The same for a command."""
     bob, logs = await inside.enter("bob"), inside.node.store.logs
     await bob.say("#lobby", "here")
-    monkeypatch.setattr(logs, "append", failing(logs.append, Unavailable()))
+    monkeypatch.setattr(logs, "append_all", failing(logs.append_all, Unavailable()))
     topic, send = bob.next_ids(2)
     ops_ = [
         {"op": "command", "id": topic, "line": "!topic x"},

@@ -48,7 +48,7 @@ class Cut:
 
 
 def test_a_connection_that_just_ended_is_a_store_that_is_away() -> None:
-    """uvloop has a `RuntimeError` for it, which is no bug and leaves no trace."""
+    """It is a `RuntimeError` of uvloop, which is no bug and leaves no trace."""
 
     async def write_to_what_is_closed() -> None:
         async with await asyncio.start_server(_answer, "127.0.0.1", 0) as server:

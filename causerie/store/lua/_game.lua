@@ -40,6 +40,7 @@ local function game_deaths(take, game, text)
   for _ = 1, tonumber(take()) do
     local sid = take()
     redis.call('HSET', KEYS[4], 'd:' .. sid, text)
+    change_access(KEYS[1])
     letter(game, sid, 'dead', '-', '', '')
   end
 end

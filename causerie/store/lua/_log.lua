@@ -28,16 +28,24 @@ local function stream_bytes(stream)
   return bytes
 end
 
+-- The head of a log as the meta has it, for a third of the price; nil where a look at both is needed, because one was lost. Where the
+-- stream has come further, `log_add` fails; a stream that was put back by hand as it was earlier is left to `log_head` to find.
+local function log_head_if_whole(meta, stream)
+  local m = redis.call('HMGET', meta, 'epoch', 'seq', 'mid', 'ts', 'bytes', 'game', 'access')
+  if not m[1] or redis.call('XLEN', stream) == 0 then return nil, m[7] end
+  return {epoch = m[1], seq = tonumber(m[2] or '0'), mid = m[3] or '', ts = tonumber(m[4] or '0'), bytes = tonumber(m[5] or '0'),
+    game = m[6]}, m[7]
+end
+
 -- The head of a log, mended first if it is broken; `candidate` is the random name of a new epoch, if one is needed.
 local function log_head(meta, stream, channel, candidate)
   local m = redis.call('HMGET', meta, 'epoch', 'seq', 'mid', 'ts', 'bytes', 'game')
   local last, length, mid = stream_state(stream)
   local seq = tonumber(m[2] or '0')
   if m[1] and seq == last and (not mid or mid == m[3]) then
-    return {epoch = m[1], seq = seq, mid = m[3] or '', ts = tonumber(m[4] or '0'), bytes = tonumber(m[5] or '0'), length = length,
-      game = m[6]}
+    return {epoch = m[1], seq = seq, mid = m[3] or '', ts = tonumber(m[4] or '0'), bytes = tonumber(m[5] or '0'), game = m[6]}
   end
-  local h = {epoch = candidate, seq = math.max(seq, last), ts = tonumber(m[4] or '0'), mid = mid or '', bytes = 0, length = length, game = m[6]}
+  local h = {epoch = candidate, seq = math.max(seq, last), ts = tonumber(m[4] or '0'), mid = mid or '', bytes = 0, game = m[6]}
   if seq > last then
     local id = int(seq) .. '-0'
     redis.call('XADD', stream, id, 'm', '', 'j', '')
@@ -55,30 +63,41 @@ end
 -- A repeat has nothing to post, but its answer may have to wait for replicas, and they speak only of what was written.
 local function write_something(h, meta) redis.call('HSET', meta, 'seq', int(h.seq)) end
 
--- Add one message to an open batch `b` = {lines, mids, first, prev}; returns its seq. While a game runs, the entry also
+local function add_entry(call, stream, id, mid, line, author)
+  if author then return call('XADD', stream, id, 'm', mid, 'j', line, 's', author) end
+  return call('XADD', stream, id, 'm', mid, 'j', line)
+end
+
+-- Add one message to an open batch `b` = {lines, mids, first, prev}; returns its seq, or nil where the stream has had a later one. While a game runs, the entry also
 -- names its author by sid: a nick can change hands, and what counts in a game is who wrote.
 local function log_add(h, b, stream, mid, prefix, middle, tail, now, author)
   if now > h.ts then h.ts = now end
-  if not b.first then b.first, b.prev = h.seq + 1, h.mid end
-  h.seq = h.seq + 1
   if b.ts ~= h.ts then b.ts, b.stamp = h.ts, string.format(',"ts":%d.%03d', math.floor(h.ts / 1000), h.ts % 1000) end
-  local seq = int(h.seq)
+  local seq = int(h.seq + 1)
   local line, id = prefix .. seq .. ',' .. middle .. b.stamp .. tail, seq .. '-0'
-  if author and h.game then redis.call('XADD', stream, id, 'm', mid, 'j', line, 's', author)
-  else redis.call('XADD', stream, id, 'm', mid, 'j', line) end
-  h.mid, h.bytes, h.length = mid, h.bytes + #line + 64, h.length + 1
+  author = h.game and author
+  local added = add_entry(redis.pcall, stream, id, mid, line, author)
+  if added ~= id then
+    if string.find(tostring(added.err), 'equal or smaller') then return nil end
+    add_entry(redis.call, stream, id, mid, line, author)  -- fails again, and says why
+  end
+  if not b.first then b.first, b.prev = h.seq + 1, h.mid end
+  h.seq, h.mid, h.bytes = h.seq + 1, mid, h.bytes + #line + 64
   b.mids[#b.mids + 1], b.lines[#b.lines + 1] = mid, line
   return h.seq
 end
 
 -- Drop the oldest until both bounds hold; the newest message stays whatever its size.
 local function log_trim(h, stream, limit, max_bytes)
-  while h.length > 1 and (h.length > limit or h.bytes > max_bytes) do
-    for _, entry in ipairs(redis.call('XRANGE', stream, '-', '+', 'COUNT', 8)) do
-      if h.length <= 1 or (h.length <= limit and h.bytes <= max_bytes) then break end
-      h.length, h.bytes = h.length - 1, h.bytes - #entry[2][4] - 64
+  if h.seq <= limit and h.bytes <= max_bytes then return end
+  local length = redis.call('XLEN', stream)
+  while length > 1 and (length > limit or h.bytes > max_bytes) do
+    local some = math.min(64, math.max(length - limit, h.bytes > max_bytes and 8 or 1))
+    for _, entry in ipairs(redis.call('XRANGE', stream, '-', '+', 'COUNT', some)) do
+      if length <= 1 or (length <= limit and h.bytes <= max_bytes) then break end
+      length, h.bytes = length - 1, h.bytes - #entry[2][4] - 64
     end
-    redis.call('XTRIM', stream, 'MAXLEN', h.length)
+    redis.call('XTRIM', stream, 'MAXLEN', length)
   end
 end
 
@@ -86,7 +105,7 @@ end
 local function log_close(h, b, meta, stream, channel, limit, max_bytes)
   if not b.first then return end
   log_trim(h, stream, limit, max_bytes)
-  redis.call('HSET', meta, 'epoch', h.epoch, 'seq', int(h.seq), 'mid', h.mid, 'ts', int(h.ts), 'bytes', int(h.bytes))
+  redis.call('HSET', meta, 'seq', int(h.seq), 'mid', h.mid, 'ts', int(h.ts), 'bytes', int(h.bytes))
   if b.first == 1 then redis.call('PERSIST', meta) end
   redis.call('PUBLISH', channel, 'M' .. h.epoch .. ' ' .. int(b.first) .. ' ' .. b.prev .. ' ' .. table.concat(b.mids, ',')
     .. '\n' .. table.concat(b.lines, '\n') .. '\n')
@@ -102,11 +121,31 @@ local function known_ids(ids, window)
   return {unpack(lines, math.max(1, #lines - window + 1))}
 end
 
+-- Ids that a call adds are kept in its `books`, {newest lines ttl} by key, and written at its end: then each key is read and
+-- written once, however many messages of its device there are.
+local function close_book(books, ids, window)
+  local book = books[ids]
+  books[ids] = nil
+  if redis.call('APPEND', ids, table.concat(book.lines, '\n') .. '\n') > LONGEST_IDS then
+    redis.call('SET', ids, table.concat(known_ids(ids, window), '\n') .. '\n', 'KEEPTTL')
+  end
+  if book.ttl then redis.call('EXPIRE', ids, book.ttl) end
+end
+
+local function close_books(books, window)
+  for ids in pairs(books) do close_book(books, ids, window) end
+end
+
 -- What is known of an id: {seq, hash, mid} if it is remembered, {too_old} if it is below all that are, {lines} if it is in between.
-local function recall(ids, id, window)
+local NEW = {}
+local function recall(ids, id, window, books)
+  if books[ids] then
+    if tonumber(id) > books[ids].newest then return NEW end
+    close_book(books, ids, window)
+  end
   local ending = redis.call('GETRANGE', ids, -128, -1)
   local newest = string.match(ending, '^.*\n(%d+):') or string.match(ending, '^(%d+):')
-  if not newest or tonumber(id) > tonumber(newest) then return {} end
+  if not newest or tonumber(id) > tonumber(newest) then return NEW end
   local lines = known_ids(ids, window)
   for i = #lines, 1, -1 do
     local known, seq, hash, mid = string.match(lines[i], '^(%d+):(%d+):([^:]*):?(.*)$')
@@ -128,16 +167,19 @@ local function lost(meta, stream, recalled)
   return #redis.call('XRANGE', stream, recalled.seq .. '-0', recalled.seq .. '-0') == 0
 end
 
--- Remember an id of which `recalled` is known.
-local function remember(ids, recalled, id, seq, hash, mid, window)
+-- Remember an id of which `recalled` is known, for `ttl` seconds or as long as its key is there.
+local function remember(ids, recalled, id, seq, hash, mid, ttl, books)
   local line = id .. ':' .. int(seq) .. ':' .. hash .. (mid and (':' .. mid) or '')
-  local lines = recalled.lines
+  local lines, book = recalled.lines, books[ids]
   if lines then
     lines[recalled.at] = line
-  elseif redis.call('APPEND', ids, line .. '\n') > LONGEST_IDS then
-    lines = known_ids(ids, window)
+    redis.call('SET', ids, table.concat(lines, '\n') .. '\n', 'KEEPTTL')
+    if ttl then redis.call('EXPIRE', ids, ttl) end
+  elseif book then
+    book.newest, book.lines[#book.lines + 1] = tonumber(id), line
+  else
+    books[ids] = {newest = tonumber(id), lines = {line}, ttl = ttl}
   end
-  if lines then redis.call('SET', ids, table.concat(lines, '\n') .. '\n', 'KEEPTTL') end
 end
 
 -- A sanction is `version until_ms reason`; until 0 is endless, a past until (forgiven: 1) is none.
@@ -146,6 +188,13 @@ local function sanction(value, now)
   local ends, reason = string.match(value, '^%d+ (%d+) (.*)$')
   if ends ~= '0' and tonumber(ends) <= now then return nil end
   return ends, reason
+end
+
+-- The version of a room's access is another after each change that may take somebody's right to speak: who was found in
+-- order at one version is so at the next look, too. Times do not repeat, not even where a failover lost some.
+local function change_access(meta)
+  local t = redis.call('TIME')
+  redis.call('HSET', meta, 'access', t[1] .. string.format('%06d', t[2]))
 end
 
 local function newer(old, new)

@@ -20,10 +20,12 @@ local function put_member(channel, members, sid, version, state, nick)
   if not old or old.state ~= state then tell_presence(channel, members, sid, version, nick, state) end
 end
 
-local function fence(access, sid, device, gen)
+local function fence(meta, access, sid, device, gen)
   local field = 'g:' .. sid .. '/' .. device
   local old = redis.call('HGET', access, field)
-  if not old or tonumber(old) < tonumber(gen) then redis.call('HSET', access, field, gen) end
+  if old and tonumber(old) >= tonumber(gen) then return end
+  redis.call('HSET', access, field, gen)
+  change_access(meta)
 end
 
 -- nil when a member may speak, given its fields `i:` `m:` `r:` `d:` of the access hash; else the refusal

@@ -10,8 +10,8 @@ local function pendings()
   table.sort(all, function(a, b) return tonumber(string.match(a, '^%d+')) < tonumber(string.match(b, '^%d+')) end)
   return all
 end
-local id = ARGV[8] ~= '' and ARGV[8]
-local known = id and recall(KEYS[5], id, tonumber(ARGV[5]))
+local id, books, window = ARGV[8] ~= '' and ARGV[8], {}, tonumber(ARGV[5])
+local known = id and recall(KEYS[5], id, window, books)
 if known and known.seq then
   if known.hash ~= ARGV[9] then return {0, 'bad_request', '', 'this id was used for another message'} end
   write_something(log_head(KEYS[3], KEYS[4], ARGV[1], ARGV[2]), KEYS[3])
@@ -30,8 +30,8 @@ local head, batch = log_head(KEYS[3], KEYS[4], ARGV[1], ARGV[2]), {lines = {}, m
 local seq = log_add(head, batch, KEYS[4], ARGV[10], ARGV[11], ARGV[12], ARGV[13], now)
 log_close(head, batch, KEYS[3], KEYS[4], ARGV[1], tonumber(ARGV[3]), tonumber(ARGV[4]))
 if id then
-  remember(KEYS[5], known, id, seq, ARGV[9], ARGV[10], tonumber(ARGV[5]))
-  if ARGV[15] ~= '' then redis.call('EXPIRE', KEYS[5], ARGV[15]) end
+  remember(KEYS[5], known, id, seq, ARGV[9], ARGV[10], ARGV[15] ~= '' and ARGV[15], books)
+  close_books(books, window)
 end
 if ARGV[14] ~= '' then
   redis.call('HSET', KEYS[6], ARGV[10], int(seq) .. ' ' .. ARGV[10] .. ' ' .. int(head.ts) .. ' ' .. ARGV[14] .. '\n' .. ARGV[12] .. '\n' .. ARGV[13])

@@ -13,7 +13,7 @@ for i = 5, #ARGV do gone[#gone + 1] = 'g:' .. ARGV[2] .. '/' .. ARGV[i] end
 if ARGV[3] == '0' then
   for _, kind in ipairs({'o:', 'r:', 'b:@', 'p:', 'd:'}) do gone[#gone + 1] = kind .. ARGV[2] end
 end
-redis.call('HDEL', KEYS[4], unpack(gone))
+if redis.call('HDEL', KEYS[4], unpack(gone)) > 0 then change_access(KEYS[1]) end
 for i = 6, #KEYS do
   if ARGV[3] == '0' then redis.call('DEL', KEYS[i]) else redis.call('EXPIRE', KEYS[i], ARGV[3]) end
 end

@@ -1,5 +1,5 @@
 -- room_sanction: write a sanction into a room's access table; the higher version wins.
--- KEYS 1 access   ARGV 1 "version until_ms reason"   then fields (m:sid, r:sid, s:nick, b:nick); a field of a sid is only for members
+-- KEYS 1 access 2 meta   ARGV 1 "version until_ms reason"   then fields (m:sid, r:sid, s:nick, b:nick); a field of a sid is only for members
 -- RETURNS  how many fields were written
 local written = 0
 for i = 2, #ARGV do
@@ -10,4 +10,5 @@ for i = 2, #ARGV do
     written = written + 1
   end
 end
+if written > 0 then change_access(KEYS[2]) end
 return written
