@@ -197,7 +197,8 @@ async def _resume(client: Client, wish: _Wish, sid: str) -> tuple[Attached, dict
     _listen_as(client, sid, inbox)
     attached = await node.store.sessions.attach(sid, wish.device, node.id, client.address)
     node.relay.stand(inbox, attached.inbox)
-    await asyncio.gather(*[node.relay.open(room) for room in attached.rooms])
+    if closed := [room for room in attached.rooms if not node.relay.channel(room).is_open]:
+        await asyncio.gather(*[node.relay.open(room) for room in closed])
     heads = await node.store.sessions.enter(attached.session, attached.rooms, told=attached.told)
     if wish.claims is None and attached.held:
         await _take_over(client, attached)

@@ -14,6 +14,11 @@ class Proxies:
         found = [names.network(word) for word in networks.split(",")]
         self._networks = [network for network in found if network is not None]
 
+    @property
+    def any(self) -> bool:
+        """Whether anybody is trusted."""
+        return bool(self._networks)
+
     def trusts(self, address: str) -> bool:
         """Whether what comes from this address is said by a balancer."""
         host = names.host(address) if self._networks else None

@@ -27,7 +27,8 @@ class TcpClient(Client):
         self.framer = LineFramer()
         self._begun = False
         super().connection_made(transport)
-        self._header: bytes | None = b"" if self.node.proxies.trusts(self.peer_address) else None
+        proxies = self.node.proxies
+        self._header: bytes | None = b"" if proxies.any and proxies.trusts(self.peer_address) else None
         """What has come of a balancer's header; None when none is awaited."""
 
     def data_received(self, data: bytes) -> None:

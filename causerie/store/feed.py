@@ -43,7 +43,8 @@ class Feed:
         self._on_frame, self._on_back, self._on_control = on_frame, on_back, on_control
         self._wire: Wire | None = None
         self._logs: set[str] = set()
-        self._confirming: dict[bytes, asyncio.Future[None]] = {}
+        self._confirming: dict[bytes, tuple[float, list[asyncio.Future[None]]]] = {}
+        """Channel -> when it was asked for, and who waits for it; the oldest first."""
         self._restored: tuple[bytes, asyncio.Future[None]] | None = None
         self._outgoing: list[bytes] = []
         self._probe = f"{keys.prefix}probe:{secrets.token_hex(8)}".encode()
@@ -84,21 +85,18 @@ class Feed:
         then).
         """
         channel = self._keys.of(log).encode()
-        confirmed = self._confirming.get(channel)
-        if confirmed is None:
+        asked = self._confirming.get(channel)
+        if asked is None:
             if log in self._logs:
                 return
             if self._wire is None:
                 raise Unavailable
-            confirmed = self._confirming[channel] = self._loop.create_future()
+            asked = self._confirming[channel] = (self._loop.time(), [])
             self._logs.add(log)
             self._send("SUBSCRIBE", channel)
-        try:
-            async with asyncio.timeout(self._target.timeout):
-                await asyncio.shield(confirmed)
-        except TimeoutError:
-            self._drop()
-            raise Unavailable from None
+        confirmed: asyncio.Future[None] = self._loop.create_future()
+        asked[1].append(confirmed)
+        await confirmed
 
     def unsubscribe(self, log: str) -> None:
         """Listen no longer. Frames on their way may still arrive."""
@@ -125,9 +123,9 @@ class Feed:
         if kind == b"message":
             self._deliver(channel, reply[2])
         elif kind == b"subscribe":
-            confirmed = self._confirming.pop(channel, None)
-            if confirmed is not None and not confirmed.done():
-                confirmed.set_result(None)
+            for confirmed in self._confirming.pop(channel, (0.0, []))[1]:
+                if not confirmed.done():
+                    confirmed.set_result(None)
             if self._restored is not None and self._restored[0] == channel and not self._restored[1].done():
                 self._restored[1].set_result(None)
 
@@ -145,11 +143,12 @@ class Feed:
             self.drops += 1
             wire.abort()
         failed, self._confirming = self._confirming, {}
-        for channel, confirmed in failed.items():
+        for channel, (_, waiting) in failed.items():
             self._logs.discard(self._keys.log_of(channel.decode()))
-            if not confirmed.done():
-                confirmed.set_exception(Unavailable())
-                confirmed.exception()
+            for confirmed in waiting:
+                if not confirmed.done():
+                    confirmed.set_exception(Unavailable())
+                    confirmed.exception()
         if self._restored is not None and not self._restored[1].done():
             self._restored[1].set_exception(Unavailable())
             self._restored[1].exception()
@@ -197,12 +196,14 @@ class Feed:
             await self._watch()
 
     async def _watch(self) -> None:
-        """Probe until the connection is lost, or a probe is."""
+        """Probe until the connection is lost, or a probe or a subscription is."""
         while self._wire is not None:
             with contextlib.suppress(Unavailable, ReplyError):
                 await self._executor.execute("PUBLISH", self._probe, b"")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(PROBE_S):
                     await self._lost.wait()
-            if self._loop.time() - self._seen > 3 * PROBE_S:
+            now = self._loop.time()
+            oldest = next((since for since, _ in self._confirming.values()), now)
+            if now - self._seen > 3 * PROBE_S or now - oldest > self._target.timeout:
                 self._drop()
