@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
-from bench import games, load, scenarios, servers
+from bench import games, load, scenarios, servers, tls
 from bench.peers.registry import PEERS
 from bench.scenarios import Scenario
 
@@ -23,6 +23,10 @@ OURS: dict[str, Scenario] = {
     "rooms-tcp-70": scenarios.rooms(100, 10, rate=8400, seconds=3, warmup=1),
     "idle-tcp": scenarios.idle(10_000),
     "idle-ws": scenarios.idle(10_000, websocket=True),
+    "idle-tls": scenarios.at_rest(tls.causerie, load.causerie(), members=tls.MOST),
+    "fanout-tls-8": scenarios.traffic(
+        tls.causerie, load.causerie(), members=1000, senders=1, window=8, seconds=3, warmup=1
+    ),
     "heartbeats-tcp": scenarios.idle(18_000, watch_s=30),
     "storm-tcp": scenarios.storm(10_000),
     "game-answer": games.answers(1000, rate=20),

@@ -1,10 +1,10 @@
 """Sends on their way to the store.
 
 What is read in one turn of the loop leaves in one write, a batch a room and several rooms a call. While calls are away
-others gather, so that they grow with the load: the next leave when all are back, or after `GATHER_S`. A room has one
-batch away at a time, so order from one device to one target is kept. Direct messages of a device go one after another.
-When it is not known whether something was posted, everything of the same device and target that was read before fails
-with it: sending it all again then keeps the order.
+others gather, so that they grow with the load: the next leave when all are back, or after `GATHER_S` when nearly all
+are. A room has one batch away at a time, so order from one device to one target is kept. Direct messages of a device go
+one after another. When it is not known whether something was posted, everything of the same device and target that was
+read before fails with it: sending it all again then keeps the order.
 """
 
 from __future__ import annotations
@@ -31,7 +31,10 @@ MOST_POSTS: Final = 128
 """Messages of one call: what the script does in a few milliseconds."""
 
 GATHER_S: Final = 0.005
-"""How long rooms may wait for the calls of other rooms to come back."""
+"""How long rooms wait for the calls of other rooms to come back ..."""
+
+QUEUED: Final = 1
+"""... and longer while more calls than this are with the store, which does one after the other."""
 
 log = logging.getLogger(__name__)
 
@@ -110,9 +113,16 @@ class Committer:
         self._gathering.append(room)
         if self._start is None:
             if self._away:
-                self._start = self._loop.call_later(GATHER_S, self._leave)
+                self._start = self._loop.call_later(GATHER_S, self._leave_soon)
             else:
                 self._start = self._loop.call_soon(self._leave)
+
+    def _leave_soon(self) -> None:
+        """Leave, unless that would only make the store's queue longer: who waits here longer leaves with more."""
+        if self._away > QUEUED:
+            self._start = self._loop.call_later(GATHER_S, self._leave_soon)
+        else:
+            self._leave()
 
     def _leave(self) -> None:
         """A batch of each room in which something waits, several of them a call."""

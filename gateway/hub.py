@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 GATHER_S: Final = 0.001
 """Under load, the least time between two rounds of writing, and how long one waits for answers of the store."""
 
+COUNTED: Final = 2000
+"""Members told how many there are, a second: a room that fills up must not be busy with that alone."""
+
 log = logging.getLogger(__name__)
 
 
@@ -160,14 +163,16 @@ class Hub:
     # -- presence --------------------------------------------------------------------------------------------------
 
     def tell_presence(self, room: Room, event: Presence, sid: str, count: int, big: int) -> None:
-        """A member's change, to the others; in a room of more than `big` only how many are left, once a second."""
+        """A member's change, to the others; in a room of more than `big` only how many are left, once a second or less
+        often.
+        """
         if count <= big:
             notice = Notice(event, sid)
             room.notices.append(notice)
             room.notices_seen += 1
             self.deliver(room, notice)
         elif room.count_due is None:
-            room.count_due = self._loop.call_later(1.0, self._tell_count, room)
+            room.count_due = self._loop.call_later(max(1.0, len(room.members) / COUNTED), self._tell_count, room)
             room.count = count
         else:
             room.count = count
