@@ -20,17 +20,19 @@ class Kind(NamedTuple):
     """It takes acknowledged messages from the store, or breaks a numbering."""
     on: str
     """Only on a `single` store, or on a `pair`; "": on both."""
+    alone: bool
+    """It has the store for itself: nothing happens while another such fault is under way."""
     deed: Deed
 
 
 KINDS: dict[str, Kind] = {}
 
 
-def fault(weight: float, *, loses: bool = False, on: str = "") -> Callable[[Deed], Deed]:
+def fault(weight: float, *, loses: bool = False, on: str = "", alone: bool = False) -> Callable[[Deed], Deed]:
     """Register a kind of fault under its function's name."""
 
     def register(deed: Deed) -> Deed:
-        KINDS[deed.__name__] = Kind(deed.__name__, weight, loses, on, deed)
+        KINDS[deed.__name__] = Kind(deed.__name__, weight, loses, on, alone, deed)
         return deed
 
     return register

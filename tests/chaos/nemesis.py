@@ -41,6 +41,7 @@ class Nemesis:
 
     async def _do(self, kind: Kind, rng: random.Random) -> None:
         try:
-            await kind.deed(self._rig, rng)
+            if not (kind.alone and self._rig.store.busy.locked()):
+                await kind.deed(self._rig, rng)
         except Exception as error:  # noqa: BLE001 - a program that does not start again, for one
             self._rig.tape.add(Wrong(self._rig.tape.now(), kind.name, f"{type(error).__name__}: {error}"))

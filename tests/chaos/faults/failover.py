@@ -68,20 +68,17 @@ def _may_lose(rig: Rig, noted: Fault, lag: float) -> None:
     noted.loses = None if rig.min_replicas else noted.undoes
 
 
-@fault(1.5, on="pair")
+@fault(1.5, on="pair", alone=True)
 async def failover_coordinated(rig: Rig, rng: random.Random) -> None:
     """The master hands over to its copy: nothing is lost, nobody may be alarmed."""
-    if not rig.store.busy.locked():
-        async with _failing(rig, "failover, coordinated", lag=None) as failing:
-            if failing.pair.sentinel.ask("FAILOVER", "talk", "COORDINATED"):
-                await failing.promoted(ORDERED_S)
+    async with _failing(rig, "failover, coordinated", lag=None) as failing:
+        if failing.pair.sentinel.ask("FAILOVER", "talk", "COORDINATED"):
+            await failing.promoted(ORDERED_S)
 
 
-@fault(2, on="pair", loses=True)
+@fault(2, on="pair", loses=True, alone=True)
 async def failover_sudden(rig: Rig, rng: random.Random) -> None:
     """Sentinel promotes the copy while the master works on."""
-    if rig.store.busy.locked():
-        return
     async with _failing(rig, "failover, sudden") as failing:
         old = failing.pair.server
         if failing.pair.sentinel.ask("FAILOVER", "talk") and await failing.promoted(ORDERED_S):
@@ -89,11 +86,9 @@ async def failover_sudden(rig: Rig, rng: random.Random) -> None:
             await failing.pair.demote(old)
 
 
-@fault(4, on="pair", loses=True)
+@fault(4, on="pair", loses=True, alone=True)
 async def kill_master(rig: Rig, rng: random.Random) -> None:
     """`kill -9`; it comes back as a copy."""
-    if rig.store.busy.locked():
-        return
     async with _failing(rig, "kill -9 of the master") as failing:
         old = failing.pair.server
         old.kill()
@@ -101,11 +96,9 @@ async def kill_master(rig: Rig, rng: random.Random) -> None:
         await failing.pair.follow(old)
 
 
-@fault(2, on="pair", loses=True)
+@fault(2, on="pair", loses=True, alone=True)
 async def pause_master(rig: Rig, rng: random.Random) -> None:
     """It sleeps, is replaced, and wakes as a second master."""
-    if rig.store.busy.locked():
-        return
     async with _failing(rig, "SIGSTOP of the master") as failing:
         old = failing.pair.server
         old.pause()
@@ -118,11 +111,9 @@ async def pause_master(rig: Rig, rng: random.Random) -> None:
         await failing.pair.demote(old)
 
 
-@fault(3, on="pair", loses=True)
+@fault(3, on="pair", loses=True, alone=True)
 async def kill_master_ahead(rig: Rig, rng: random.Random) -> None:
     """`kill -9` while the copy lacks the writes of some time."""
-    if rig.store.busy.locked():
-        return
     lag = rng.uniform(0.3, 2.0)
     async with _failing(rig, "kill -9 of a master ahead", detail=f"{lag:.1f} s") as failing:
         old, copy = failing.pair.server, failing.pair.copy
@@ -136,11 +127,9 @@ async def kill_master_ahead(rig: Rig, rng: random.Random) -> None:
         await failing.pair.follow(old)
 
 
-@fault(2, on="pair")
+@fault(2, on="pair", alone=True)
 async def kill_copy(rig: Rig, rng: random.Random) -> None:
     """`kill -9` of the copy, which comes back."""
-    if rig.store.busy.locked():
-        return
     async with _failing(rig, "kill -9 of the copy", lag=None, outage=bool(rig.min_replicas)) as failing:
         copy = failing.pair.copy
         copy.kill()
@@ -148,11 +137,9 @@ async def kill_copy(rig: Rig, rng: random.Random) -> None:
         await failing.pair.follow(copy)
 
 
-@fault(1, on="pair")
+@fault(1, on="pair", alone=True)
 async def kill_sentinel(rig: Rig, rng: random.Random) -> None:
     """`kill -9` of Sentinel: whoever is connected notices nothing."""
-    if rig.store.busy.locked():
-        return
     async with _failing(rig, "kill -9 of Sentinel", lag=None) as failing:
         sentinel = failing.pair.sentinel
         assert sentinel.process is not None

@@ -29,22 +29,18 @@ async def flush_scripts(rig: Rig, rng: random.Random) -> None:
     await _ask_store(rig, "SCRIPT FLUSH", "SCRIPT", "FLUSH")
 
 
-@fault(5, on="single")
+@fault(5, on="single", alone=True)
 async def kill_store(rig: Rig, rng: random.Random) -> None:
     """`kill -9`, and started again on what its disk has."""
-    if rig.store.busy.locked():
-        return
     async with rig.store.busy, rig.fault("kill -9", "store", outage=True):
         rig.store.server.kill()
         await asyncio.sleep(rng.choice((0, 0.3, 1.5)))
         await rig.store.start()
 
 
-@fault(2, on="single")
+@fault(2, on="single", alone=True)
 async def terminate_store(rig: Rig, rng: random.Random) -> None:
     """SIGTERM, and started again."""
-    if rig.store.busy.locked():
-        return
     async with rig.store.busy, rig.fault("SIGTERM", "store", outage=True):
         assert rig.store.server.process is not None
         rig.store.server.process.terminate()
@@ -52,11 +48,9 @@ async def terminate_store(rig: Rig, rng: random.Random) -> None:
         await rig.store.start()
 
 
-@fault(4, on="single")
+@fault(4, on="single", alone=True)
 async def pause_store(rig: Rig, rng: random.Random) -> None:
     """It does not answer, and nobody is told why."""
-    if rig.store.busy.locked():
-        return
     duration = rng.choice((0.1, 0.5, 1.5, 3.0))
     async with rig.store.busy, rig.fault("SIGSTOP", "store", detail=f"{duration} s", outage=True):
         rig.store.server.pause()
@@ -66,11 +60,9 @@ async def pause_store(rig: Rig, rng: random.Random) -> None:
             rig.store.server.wake()
 
 
-@fault(0.7, on="single")
+@fault(0.7, on="single", alone=True)
 async def store_away(rig: Rig, rng: random.Random) -> None:
     """Away for longer than a heartbeat lasts: nobody may be announced as crashed for it."""
-    if rig.store.busy.locked():
-        return
     duration = HEARTBEAT_TTL * rng.uniform(1.2, 2.0)
     async with rig.store.busy, rig.fault("away", "store", detail=f"{duration:.1f} s", outage=True):
         if rng.random() < 0.5:
@@ -83,22 +75,18 @@ async def store_away(rig: Rig, rng: random.Random) -> None:
             rig.store.server.wake()
 
 
-@fault(1.5)
+@fault(1.5, alone=True)
 async def full_memory(rig: Rig, rng: random.Random) -> None:
     """`maxmemory` is reached: the store answers, and refuses every write."""
-    if rig.store.busy.locked():
-        return
     async with rig.store.busy, rig.fault("maxmemory", "store", outage=True), rig.store.client() as client:
         await client.config_set("maxmemory", "1mb")
         await asyncio.sleep(rng.choice((0.2, 1.0, 3.0)))
         await client.config_set("maxmemory", "0")
 
 
-@fault(1, on="single")
+@fault(1, on="single", alone=True)
 async def full_disk(rig: Rig, rng: random.Random) -> None:
     """The store can write no more to its file, gives up in the middle of an entry, and is started with room again."""
-    if rig.store.busy.locked():
-        return
     async with rig.store.busy, rig.fault("full disk", "store", outage=True):
         rig.store.limit_files(rig.store.file_size() + rng.randint(1, 3000))
         assert rig.store.server.process is not None
