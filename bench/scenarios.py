@@ -278,7 +278,7 @@ def crowd(count: int, gateways: int, *, watch_s: float = 20.0, messages: int = 3
     """Connections at once on several gateways, all in the lobby: what they hold and cost, and that they chat."""
 
     def measure() -> Figures:
-        with servers.causerie(gateways) as served, ExitStack() as stack:
+        with servers.causerie(gateways, spread=True) as served, ExitStack() as stack:
             share = count // gateways
             before = {name: memory(pid) for name, pid in served.pids.items()}
             began = time.monotonic()

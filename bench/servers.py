@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import secrets
 import socket
@@ -56,9 +57,10 @@ def started(
     *,
     stdout: int = subprocess.PIPE,
     quiet: bool = False,
+    cores: set[int] = SERVER_CORES,
 ) -> Iterator[subprocess.Popen[str]]:
-    """A server's process on the servers' core, ended afterwards."""
-    process = spawn(words, cores=SERVER_CORES, environment=environment, stdout=stdout, quiet=quiet)
+    """A server's process, as a rule on the servers' core, ended afterwards."""
+    process = spawn(words, cores=cores, environment=environment, stdout=stdout, quiet=quiet)
     try:
         yield process
     finally:
@@ -89,9 +91,9 @@ def ready(process: subprocess.Popen[str]) -> dict[str, str]:
 
 @contextlib.contextmanager
 def causerie(
-    gateways: int = 1, *, appendfsync: str = "everysec", worker: bool = True, **settings: object
+    gateways: int = 1, *, appendfsync: str = "everysec", worker: bool = True, spread: bool = False, **settings: object
 ) -> Iterator[Served]:
-    """A chat of some gateways, a worker and a store, all on the server's core."""
+    """A chat of some gateways, a worker and a store, all on the server's core; or the gateways spread over all cores."""
     token = secrets.token_urlsafe(16)
     with scratch() as folder, contextlib.ExitStack() as stack:
         url, store_pid = stack.enter_context(store(folder, appendfsync))
@@ -101,7 +103,8 @@ def causerie(
         environment |= {f"CAUSERIE_{name.upper()}": str(value) for name, value in settings.items()}
         served = Served([], {"store": store_pid}, token=token)
         for i in range(gateways):
-            process = stack.enter_context(started([sys.executable, "-m", "gateway"], environment))
+            cores = {i % (os.cpu_count() or 1)} if spread else SERVER_CORES
+            process = stack.enter_context(started([sys.executable, "-m", "gateway"], environment, cores=cores))
             at = ready(process)
             served.gateways.append(process)
             served.ports.append(int(at["tcp"].rpartition(":")[2]))
