@@ -23,7 +23,14 @@ def undeserved(records: Sequence[AnyRecord], faults: Sequence[Fault]) -> list[st
     settings = next((record for record in records if isinstance(record, Settings)), Settings(0, ""))
     least = settings.heartbeat_ttl - settings.heartbeat_interval - SLACK_S  # the last word came an interval before
     absences = _absences(records, faults)
-    outages = [Span(fault.t, fault.back or fault.until) for fault in faults if fault.outage]
+    noticed = (settings.heartbeat_ttl - settings.heartbeat_interval) / 2  # as in worker/outage.py
+    outages = [
+        span
+        for fault in faults
+        if fault.outage
+        for span in [Span(fault.t, fault.back or fault.until)]
+        if fault.name != "SIGSTOP" or span.end - span.begin > noticed  # shorter, it is only slow, and keys go on expiring
+    ]
     findings: dict[str, str] = {}
     for record in records:
         if isinstance(record, Presence) and record.state == "crashed":

@@ -355,14 +355,14 @@ def test_a_text_client_that_was_told() -> None:
 # Deaths.
 
 
-def death(away: float, outage: tuple[float, float] | None = None) -> Verdict:
+def death(away: float, outage: tuple[float, float] | None = None, how: str = "away") -> Verdict:
     """`p` is away for so long, `c` hears that it crashed, and it comes back."""
     story = begin()
     left = story.t
     story.add(Lost, "p", "cut")
     if outage is not None:
         begun, ended = (left + at for at in outage)
-        story.records.append(Fault(begun, "store", "away", ended, outage=True))
+        story.records.append(Fault(begun, "store", how, ended, outage=True))
     story.t = left + away
     story.add(Presence, "c", ROOM, "p", "crashed").welcome("p")
     return story.kept().judge()
@@ -378,6 +378,12 @@ def test_a_death_that_came_too_early() -> None:
 
 def test_a_death_by_an_outage() -> None:
     assert found(death(10, outage=(1, 9))) == {"wrong_deaths"}
+
+
+def test_a_store_that_only_slept_for_a_moment_is_no_excuse_for_being_away() -> None:
+    assert found(death(2.7, outage=(1, 1.5), how="SIGSTOP")) == set()
+    assert found(death(4.2, outage=(1, 3), how="SIGSTOP")) == {"wrong_deaths"}
+    assert found(death(2.7, outage=(1, 1.5), how="kill -9")) == {"wrong_deaths"}
 
 
 def test_a_death_of_somebody_connected() -> None:
