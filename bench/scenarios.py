@@ -120,7 +120,7 @@ def many_rooms(count: int, members: int, gateways: int, *, senders: int, **optio
     """More rooms than one gateway can hold the members of; each room has its own gateway."""
     parts: list[tuple[Dialect, dict[str, Any]]] = [(load.causerie(f"#g{i}r%r"), {}) for i in range(gateways)]
     return divided(
-        partial(servers.causerie, gateways),
+        partial(servers.causerie, gateways, spread=gateways > 2),  # a core of pings alone leaves nothing to measure
         parts,
         rooms=count // gateways,
         members=members,

@@ -93,7 +93,7 @@ def ready(process: subprocess.Popen[str]) -> dict[str, str]:
 def causerie(
     gateways: int = 1, *, appendfsync: str = "everysec", worker: bool = True, spread: bool = False, **settings: object
 ) -> Iterator[Served]:
-    """A chat of some gateways, a worker and a store, all on the server's core; or the gateways spread over all cores."""
+    """A chat of some gateways, a worker and a store, all on the server's core, or the gateways on all cores."""
     token = secrets.token_urlsafe(16)
     with scratch() as folder, contextlib.ExitStack() as stack:
         url, store_pid = stack.enter_context(store(folder, appendfsync))

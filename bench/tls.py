@@ -1,4 +1,4 @@
-"""Causerie behind HAProxy, where TLS ends: what it costs there. A second HAProxy on the load's side speaks TLS for it."""
+"""Causerie behind HAProxy, where TLS ends: what it costs there. Another on the load's side speaks TLS for it."""
 
 from __future__ import annotations
 

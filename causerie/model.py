@@ -193,7 +193,7 @@ def new_sid() -> str:
 
 def new_epoch() -> str:
     """The random name of a new numbering (72 bits); no secret, and most are made in vain."""
-    return f"{random.getrandbits(72):x}"  # noqa: S311 - for this, in a forked process too
+    return f"{random.getrandbits(72):x}"  # Python seeds it anew after a fork
 
 
 class Mids:

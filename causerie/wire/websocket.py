@@ -42,6 +42,7 @@ class WebSocketError(Exception):
 
 
 _OPCODES: Final = frozenset(Opcode)
+_WHOLE_TEXT: Final = 0x80 | int(Opcode.TEXT)
 
 
 def frame(opcode: int, payload: bytes, mask: bytes | None = None) -> bytes:
@@ -134,6 +135,13 @@ class FrameReader:
 
     def take(self) -> bytes | Mark | Control | None:
         """The next message or control frame, or None until more is fed. Raises `WebSocketError`."""
+        if not self._buffer:
+            return None
+        whole = self._whole()
+        return self._next() if whole is None else whole
+
+    def _next(self) -> bytes | Mark | Control | None:
+        """The same for whatever may come."""
         while True:
             if self._skip is not None:
                 if not self._drop():
@@ -157,6 +165,25 @@ class FrameReader:
             if fin:
                 return self._finish(payload)
             self._keep(payload)
+
+    def _whole(self) -> bytes | None:
+        """The next message if it is ASCII and here in one frame, as most are; None where a closer look is needed."""
+        buffer, start = self._buffer, self._start
+        if not self._masked or self._opcode or self._skip is not None or len(buffer) < start + 6:
+            return None
+        length, at = buffer[start + 1] - 0x80, start + 6
+        if length == 126:
+            length, at = buffer[start + 2] << 8 | buffer[start + 3], start + 8
+        elif length > 126:
+            return None
+        end = at + length
+        if buffer[start] != _WHOLE_TEXT or not 0 <= length <= self.limit or end > len(buffer):
+            return None
+        payload = masked(buffer[at:end], buffer[at - 4 : at])
+        if not payload.isascii():
+            return None
+        self._move(end - start)
+        return payload
 
     def _keep(self, payload: bytes) -> None:
         """Keep a fragment for the whole; those without content leave nothing behind."""

@@ -29,7 +29,7 @@ def undeserved(records: Sequence[AnyRecord], faults: Sequence[Fault]) -> list[st
         for fault in faults
         if fault.outage
         for span in [Span(fault.t, fault.back or fault.until)]
-        if fault.name != "SIGSTOP" or span.end - span.begin > noticed  # shorter, it is only slow, and keys go on expiring
+        if fault.name != "SIGSTOP" or span.end - span.begin > noticed  # else it is slow, and keys go on expiring
     ]
     findings: dict[str, str] = {}
     for record in records:
