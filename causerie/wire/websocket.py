@@ -166,8 +166,8 @@ class FrameReader:
                 return self._finish(payload)
             self._keep(payload)
 
-    def _whole(self) -> bytes | None:
-        """The next message if it is ASCII and here in one frame, as most are; None where a closer look is needed."""
+    def _whole(self) -> bytes | Mark | None:
+        """The next message if it is a text and here in one frame, as most are; None where a closer look is needed."""
         buffer, start = self._buffer, self._start
         if not self._masked or self._opcode or self._skip is not None or len(buffer) < start + 6:
             return None
@@ -179,11 +179,8 @@ class FrameReader:
         end = at + length
         if buffer[start] != _WHOLE_TEXT or not 0 <= length <= self.limit or end > len(buffer):
             return None
-        payload = masked(buffer[at:end], buffer[at - 4 : at])
-        if not payload.isascii():
-            return None
         self._move(end - start)
-        return payload
+        return self._message(Opcode.TEXT, masked(buffer[at:end], buffer[at - 4 : at]))
 
     def _keep(self, payload: bytes) -> None:
         """Keep a fragment for the whole; those without content leave nothing behind."""
