@@ -195,6 +195,15 @@ class RedisPy:
 
     async def execute(self, *args: Arg) -> Any:
         """See `Executor`."""
+        task = asyncio.current_task()
+        cancelled = task.cancelling() if task is not None else 0
+        try:
+            return await self._execute(*args)
+        finally:
+            if task is not None and task.cancelling() > cancelled:
+                raise asyncio.CancelledError  # redis-py swallows one now and then: a program that stops would never end
+
+    async def _execute(self, *args: Arg) -> Any:
         if args[0] == "CONFIG":
             args = (f"CONFIG {args[1]!s}", *args[2:])  # so redis-py knows that it is for every node
         async with self._slots:

@@ -62,6 +62,30 @@ def test_a_connection_that_just_ended_is_a_store_that_is_away() -> None:
         runner.run(write_to_what_is_closed())
 
 
+class Busy:
+    """redis-py's client as it is now and then: it answers although it was cancelled."""
+
+    def __init__(self) -> None:
+        self.response_callbacks: dict[str, object] = {}
+        self.asked = asyncio.Event()
+
+    async def execute_command(self, *_args: object) -> str:
+        self.asked.set()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+        return "PONG"
+
+
+async def test_one_who_was_cancelled_while_asking_a_cluster_ends() -> None:
+    """Else a worker that is told to stop goes on for ever."""
+    busy = Busy()
+    asking = asyncio.create_task(RedisPy(busy).execute("PING"))
+    await busy.asked.wait()
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+
+
 class Deaf:
     """redis-py's client of a sentinel as it is now and then: it answers although it was cancelled."""
 
