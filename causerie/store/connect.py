@@ -19,6 +19,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
 from causerie.errors import Unavailable
+from causerie.store.cancellation import unless_cancelled
 from causerie.store.resp import AWAY, Arg, Connection, ReplyError, Trouble, Wire, pack
 from causerie.store.sentinel import Masters
 
@@ -195,20 +196,11 @@ class RedisPy:
 
     async def execute(self, *args: Arg) -> Any:
         """See `Executor`."""
-        task = asyncio.current_task()
-        cancelled = task.cancelling() if task is not None else 0
-        try:
-            return await self._execute(*args)
-        finally:
-            if task is not None and task.cancelling() > cancelled:
-                raise asyncio.CancelledError  # redis-py swallows one now and then: a program that stops would never end
-
-    async def _execute(self, *args: Arg) -> Any:
         if args[0] == "CONFIG":
             args = (f"CONFIG {args[1]!s}", *args[2:])  # so redis-py knows that it is for every node
         async with self._slots:
             try:
-                reply = await self._client.execute_command(*args)
+                reply = await unless_cancelled(self._client.execute_command(*args))
             except _REFUSED_FOR_NOW as error:
                 raise self._away(error) from None
             except redis.exceptions.ResponseError as error:

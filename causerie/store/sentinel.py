@@ -18,6 +18,7 @@ from redis.asyncio.sentinel import MasterNotFoundError, Sentinel
 from redis.backoff import NoBackoff
 
 from causerie.errors import Unavailable
+from causerie.store.cancellation import unless_cancelled
 from causerie.store.resp import Wire
 
 LOOK_S: Final = 0.5
@@ -46,11 +47,9 @@ class Masters:
     async def find(self) -> Address:
         """Where the master is. Raises `Unavailable`."""
         try:
-            host, port = await self._sentinel.discover_master(self._name)
+            host, port = await unless_cancelled(self._sentinel.discover_master(self._name))
         except (MasterNotFoundError, redis.exceptions.RedisError, OSError):  # whose texts hold whole objects
-            _stop_if_cancelled()
             raise Unavailable(f"no sentinel says where the master {self._name} is") from None
-        _stop_if_cancelled()
         return host, port
 
     def keep(self, wire: Wire, address: Address) -> None:
@@ -75,10 +74,3 @@ class Masters:
                 await self._looking
         for client in self._sentinel.sentinels:
             await client.aclose()
-
-
-def _stop_if_cancelled() -> None:
-    """redis-py answers also one who was cancelled just as the answer came; a program that stops would never end."""
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise asyncio.CancelledError
