@@ -37,10 +37,11 @@ local function game_letters(take, game)
 end
 
 local function game_deaths(take, game, text)
-  for _ = 1, tonumber(take()) do
+  local dead = tonumber(take())
+  if dead > 0 then change_access(KEYS[1]) end
+  for _ = 1, dead do
     local sid = take()
     redis.call('HSET', KEYS[4], 'd:' .. sid, text)
-    change_access(KEYS[1])
     letter(game, sid, 'dead', '-', '', '')
   end
 end

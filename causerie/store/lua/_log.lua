@@ -28,24 +28,22 @@ local function stream_bytes(stream)
   return bytes
 end
 
--- The head of a log as the meta has it, for a third of the price; nil where a look at both is needed, because one was lost. Where the
--- stream has come further, `log_add` fails; a stream that was put back by hand as it was earlier is left to `log_head` to find.
-local function log_head_if_whole(meta, stream)
-  local m = redis.call('HMGET', meta, 'epoch', 'seq', 'mid', 'ts', 'bytes', 'game', 'access')
-  if not m[1] or redis.call('XLEN', stream) == 0 then return nil, m[7] end
+local function head_of(m)
   return {epoch = m[1], seq = tonumber(m[2] or '0'), mid = m[3] or '', ts = tonumber(m[4] or '0'), bytes = tonumber(m[5] or '0'),
-    game = m[6]}, m[7]
+    game = m[6], access = m[7]}
 end
 
--- The head of a log, mended first if it is broken; `candidate` is the random name of a new epoch, if one is needed.
-local function log_head(meta, stream, channel, candidate)
-  local m = redis.call('HMGET', meta, 'epoch', 'seq', 'mid', 'ts', 'bytes', 'game')
+-- The head of a log, mended first if it is broken; `candidate` is the random name of a new epoch, if one is needed. To believe
+-- a meta that is there beside a stream that is there is a third of the price. Where the stream has come further, `log_add` fails
+-- then; a stream that was put back by hand as it was earlier is left for others to find.
+local function log_head(meta, stream, channel, candidate, believe)
+  local m = redis.call('HMGET', meta, 'epoch', 'seq', 'mid', 'ts', 'bytes', 'game', 'access')
+  if believe and m[1] and redis.call('XLEN', stream) > 0 then return head_of(m) end
   local last, length, mid = stream_state(stream)
   local seq = tonumber(m[2] or '0')
-  if m[1] and seq == last and (not mid or mid == m[3]) then
-    return {epoch = m[1], seq = seq, mid = m[3] or '', ts = tonumber(m[4] or '0'), bytes = tonumber(m[5] or '0'), game = m[6]}
-  end
-  local h = {epoch = candidate, seq = math.max(seq, last), ts = tonumber(m[4] or '0'), mid = mid or '', bytes = 0, game = m[6]}
+  if m[1] and seq == last and (not mid or mid == m[3]) then return head_of(m) end
+  local h = head_of(m)
+  h.epoch, h.seq, h.mid, h.bytes = candidate, math.max(seq, last), mid or '', 0
   if seq > last then
     local id = int(seq) .. '-0'
     redis.call('XADD', stream, id, 'm', '', 'j', '')
@@ -68,14 +66,13 @@ local function add_entry(call, stream, id, mid, line, author)
   return call('XADD', stream, id, 'm', mid, 'j', line)
 end
 
--- Add one message to an open batch `b` = {lines, mids, first, prev}; returns its seq, or nil where the stream has had a later one. While a game runs, the entry also
--- names its author by sid: a nick can change hands, and what counts in a game is who wrote.
+-- Add one message to an open batch `b` = {lines, mids, first, prev}; returns its seq, or nil where the stream has had a later one.
+-- `author` is the sid that the entry is to name while a game runs: a nick can change hands, and what counts there is who wrote.
 local function log_add(h, b, stream, mid, prefix, middle, tail, now, author)
   if now > h.ts then h.ts = now end
   if b.ts ~= h.ts then b.ts, b.stamp = h.ts, string.format(',"ts":%d.%03d', math.floor(h.ts / 1000), h.ts % 1000) end
   local seq = int(h.seq + 1)
   local line, id = prefix .. seq .. ',' .. middle .. b.stamp .. tail, seq .. '-0'
-  author = h.game and author
   local added = add_entry(redis.pcall, stream, id, mid, line, author)
   if added ~= id then
     if string.find(tostring(added.err), 'equal or smaller') then return nil end

@@ -20,12 +20,13 @@ local function put_member(channel, members, sid, version, state, nick)
   if not old or old.state ~= state then tell_presence(channel, members, sid, version, nick, state) end
 end
 
-local function fence(meta, access, sid, device, gen)
+-- Shut older connections of a device out; whether that was to be done.
+local function fence(access, sid, device, gen)
   local field = 'g:' .. sid .. '/' .. device
   local old = redis.call('HGET', access, field)
-  if old and tonumber(old) >= tonumber(gen) then return end
+  if old and tonumber(old) >= tonumber(gen) then return false end
   redis.call('HSET', access, field, gen)
-  change_access(meta)
+  return true
 end
 
 -- nil when a member may speak, given its fields `i:` `m:` `r:` `d:` of the access hash; else the refusal

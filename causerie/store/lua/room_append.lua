@@ -62,11 +62,11 @@ local a, k = 6 + tonumber(ARGV[5]), 0
 while a < #ARGV do
   local meta, stream, access, channel = KEYS[k + 1], KEYS[k + 2], KEYS[k + 3], ARGV[a]
   local first, last = a + 5, a + 3 + 2 * ARGV[a + 3]
-  local head, version = log_head_if_whole(meta, stream)
+  local head = log_head(meta, stream, channel, ARGV[1], true)
   local room = {meta = meta, stream = stream, channel = channel, prefix = ARGV[a + 1], keys = k + 3, batch = {lines = {}, mids = {}},
-    books = {}, head = head or log_head(meta, stream, channel, ARGV[1]), cleared = version and version == ARGV[a + 2]}
+    books = {}, head = head, cleared = head.access and head.access == ARGV[a + 2]}
   room.refused = room.cleared and NEW or refusals(access, first, last)
-  out[#out + 1] = version or ''
+  out[#out + 1] = head.access or ''
   for i = first, last, 2 do out[#out + 1] = post(room, i) end
   close_books(room.books, window)
   log_close(room.head, room.batch, meta, stream, channel, tonumber(ARGV[2]), tonumber(ARGV[3]))

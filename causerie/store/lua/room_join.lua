@@ -22,7 +22,7 @@ if created then
 end
 redis.call('PERSIST', meta)
 redis.call('HSET', access, 'i:' .. sid, '1')
-for i = 10, #ARGV, 2 do fence(meta, access, sid, ARGV[i], ARGV[i + 1]) end
+for i = 10, #ARGV, 2 do fence(access, sid, ARGV[i], ARGV[i + 1]) end
 change_access(meta)
 if ARGV[7] ~= '' and newer(a[3], ARGV[7]) then redis.call('HSET', access, 'm:' .. sid, ARGV[7]) end
 if sanction(a[2], now) then redis.call('HSET', access, 'r:' .. sid, a[2]) end
