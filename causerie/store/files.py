@@ -293,5 +293,5 @@ class Files:
 
     async def silenced(self, room: str, sid: str) -> Exception | None:
         """Why a session may not speak in a room now, None if it may."""
-        row = await self._run("room_voice", [f"{self._keys.of(room)}:access"], sid)
+        row = await self._run("room_voice", self._keys.named(room, "access"), sid)
         return None if row[0] == 1 else refusal(row)

@@ -118,8 +118,7 @@ class Games:
         self._run, self._executor, self._keys, self._logs = scripts, executor, keys, logs
 
     def _names(self, room: str) -> list[str]:
-        base = self._keys.of(room)
-        return [f"{base}:{name}" for name in ("meta", "log", "members", "access", "game", "letters", "score")]
+        return self._keys.named(room, "meta", "log", "members", "access", "game", "letters", "score")
 
     def _common(self, room: str) -> tuple[Any, ...]:
         return self._keys.of(room), new_epoch(), self._logs.limit, self._logs.max_bytes, prefix(room)

@@ -99,6 +99,11 @@ class Keys:
         """
         return f"{self.prefix}{{{log}}}" if log[0] == "#" else f"{self.prefix}{{s:{log[1:]}}}"
 
+    def named(self, log: str, *names: str) -> list[str]:
+        """Some of the keys of a log, by what stands behind their common beginning."""
+        base = self.of(log)
+        return [f"{base}:{name}" for name in names]
+
     def log_of(self, channel: str) -> str:
         """The log key whose channel this is."""
         tag = channel[len(self.prefix) + 1 : -1]

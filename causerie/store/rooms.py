@@ -115,7 +115,7 @@ class Rooms:
 
     async def forget(self, room: str, silent_since_ms: int) -> bool:
         """Delete a room that has been empty and silent since then."""
-        keys = [self._k(room, name) for name in ("meta", "log", "members", "access", "score", "game", "letters")]
+        keys = self._keys.named(room, "meta", "log", "members", "access", "score", "game", "letters")
         if await self._run("room_forget", keys, silent_since_ms) != 1:
             return False
         await self._executor.execute("DEL", self._keys.files_of(room))

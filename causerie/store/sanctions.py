@@ -64,7 +64,7 @@ class Sanctions:
             return
         base = self._keys.session(sid)
         rooms = await self._run("session_mute", [f"{base}:rec", f"{base}:rooms"], self._keys.of("@" + sid), value)
-        calls = [(self._access_of(text(room)), (value, f"m:{sid}")) for room in rooms]
+        calls = [(self._keys.named(text(room), "access", "meta"), (value, f"m:{sid}")) for room in rooms]
         await self._run.many("room_sanction", calls)
 
     async def ban(self, nick: str, seconds: float | None, reason: str, by: str) -> Sanction:
@@ -111,11 +111,8 @@ class Sanctions:
 
     async def _room_write(self, room: str, until_ms: int, reason: str, *fields: str) -> None:
         version = await self._micros()
-        await self._run("room_sanction", self._access_of(room), f"{version} {until_ms} {reason}", *fields)
-
-    def _access_of(self, room: str) -> tuple[str, str]:
-        base = self._keys.of(room)
-        return f"{base}:access", f"{base}:meta"
+        keys = self._keys.named(room, "access", "meta")
+        await self._run("room_sanction", keys, f"{version} {until_ms} {reason}", *fields)
 
     async def _micros(self) -> int:
         seconds, micros = await self._executor.execute("TIME")

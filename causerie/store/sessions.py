@@ -86,12 +86,8 @@ class Sessions(Directory):
         self._max_rooms = max_rooms
         self._renewals_a_call = 1 if executor.one_slot else RENEWALS
 
-    def _room(self, room: str, *names: str) -> list[str]:
-        base = self._keys.of(room)
-        return [f"{base}:{name}" for name in names]
-
     def _ids(self, room: str, sid: str, devices: Sequence[str]) -> list[str]:
-        return [f"{self._keys.of(room)}:sent:{sid}/{device}" for device in devices]
+        return self._keys.named(room, *(f"sent:{sid}/{device}" for device in devices))
 
     # --- beginning and coming back
 
@@ -231,7 +227,7 @@ class Sessions(Directory):
             return {}
         calls = [
             (
-                self._room(room, "meta", "log", "members", "access"),
+                self._keys.named(room, "meta", "log", "members", "access"),
                 (
                     self._keys.of(room),
                     new_epoch(),
@@ -364,7 +360,7 @@ class Sessions(Directory):
         named = [text(room) for room in rooms]
         calls = [
             (
-                self._room(room, "meta", "log", "members", "access"),
+                self._keys.named(room, "meta", "log", "members", "access"),
                 (self._keys.of(room), new_epoch(), sid, version, state, nick, "", ""),
             )
             for room in named
@@ -478,7 +474,7 @@ class Sessions(Directory):
         devices = [text(device) for device in pairs[::2]]
         taken = await self._run(
             "room_join",
-            [*self._room(room, "meta", "log", "members", "access"), *self._ids(room, session.sid, devices)],
+            [*self._keys.named(room, "meta", "log", "members", "access"), *self._ids(room, session.sid, devices)],
             self._keys.of(room), new_epoch(), session.sid, version, state, nick, mute,
             int(room != LOBBY), int(session.admin), *pairs,
         )  # fmt: skip
@@ -527,7 +523,7 @@ class Sessions(Directory):
 
     async def leave(self, room: str, sid: str, devices: Sequence[str], *, why: str, ended: bool) -> None:
         """The room's half of parting; a session that ended is forgotten there altogether."""
-        keys = [*self._room(room, "meta", "log", "members", "access", "game"), *self._ids(room, sid, devices)]
+        keys = [*self._keys.named(room, "meta", "log", "members", "access", "game"), *self._ids(room, sid, devices)]
         remember_s = 0 if ended else self._session_ttl_ms // 1000 + 1
         left = await self._run("room_leave", keys, self._keys.of(room), sid, remember_s, why, *devices)
         if left == -1:
