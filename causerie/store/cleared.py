@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from causerie.model import Origin, Post
 
 MOST: Final = 10_000
-"""Senders remembered by a process."""
+"""Senders, and rooms, remembered by a process."""
 NO_ID: Final = 1 << 62
 """For the newest id of a sender that was let through without one: no id is above it."""
 
@@ -49,7 +49,7 @@ class Cleared:
             elif origin not in newest or (id_ is not None and id_ <= newest[origin]):
                 return b""
             elif id_ is not None:
-                newest[origin] = id_  # if it turns out otherwise, all this is forgotten
+                newest[origin] = id_  # should it not be posted, this is too high, which costs a look and no more
         return known.version
 
     def learn(
@@ -72,7 +72,9 @@ class Cleared:
                 elif not id_ <= newest.get(origin, -1) < NO_ID:  # replies need not come in order
                     newest[origin] = id_
         self._count += len(newest) - before
-        if self._count > MOST:
+        if (
+            max(self._count, len(self._rooms)) > MOST
+        ):  # nobody's senders are known of a room where only the system speaks
             self.doubt()
 
     def doubt(self) -> None:

@@ -102,6 +102,17 @@ async def test_of_many_senders_only_so_many_are_known(store: Store, monkeypatch:
             assert store.logs._cleared._count == sum(len(r.newest) for r in store.logs._cleared._rooms.values()) <= 3
 
 
+async def test_of_many_rooms_only_so_many_are_known(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of those in which nobody speaks but the system."""
+    monkeypatch.setattr(module, "MOST", 3)
+    rooms = [f"#r{n}" for n in range(5)]
+    await person(store, "alice", *rooms)
+    for room in rooms:
+        (outcome,) = await store.logs.append(room, [Post(None, "bot", None, "message", "hi", "mid")])
+        assert code(outcome) == ""
+        assert len(store.logs._cleared._rooms) <= 3
+
+
 async def test_several_rooms_in_one_step(store: Store) -> None:
     """Each room's messages keep their order and have their own numbers and refusals."""
     alice, bob = await person(store, "alice", "#a", "#b"), await person(store, "bob", "#b")
@@ -170,7 +181,7 @@ async def _walk(steps: list[tuple[str, Any]]) -> None:
             try:
                 outcomes = await stores[at].logs.append("#lobby", [_of(alice.origin, id_, mids) for id_ in value])
             except Unavailable:
-                outcomes = await _seen(stores[at], value, muted, posted)
+                outcomes = await _seen(stores[at], value, posted)
             executors[at].lose = False
             for id_, outcome in zip(value, outcomes, strict=True):
                 _check(id_, outcome, muted, posted)
@@ -184,7 +195,7 @@ def _of(origin: Origin, id_: int | None, mids: Mids) -> Post:
     return Post(origin, "alice", id_, "message", str(id_), mids.next())
 
 
-async def _seen(store: Store, ids: list[int], muted: bool, posted: dict[int, int]) -> list[Outcome]:
+async def _seen(store: Store, ids: list[int], posted: dict[int, int]) -> list[Outcome]:
     """What must have become of messages whose answers were lost, by what is on the log."""
     seqs = {json.loads(e.line)["body"]: e.seq for e in await store.logs.read_before("#lobby", None, 1000)}
     refused = Refused("suspended", "")
