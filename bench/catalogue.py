@@ -20,6 +20,7 @@ OURS: dict[str, Scenario] = {
     "steady-ws": scenarios.room(1000, websocket=True, rate=50, seconds=5, warmup=1),
     "rooms-tcp": scenarios.rooms(100, 10, window=1, seconds=3, warmup=1),
     "rooms-ws": scenarios.rooms(100, 10, websocket=True, window=1, seconds=3, warmup=1),
+    "rooms-tcp-3000": scenarios.rooms(100, 10, rate=3000, seconds=3, warmup=1),
     "rooms-tcp-70": scenarios.rooms(100, 10, rate=8400, seconds=3, warmup=1),
     "idle-tcp": scenarios.idle(10_000),
     "idle-ws": scenarios.idle(10_000, websocket=True),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 from bench import servers
-from bench.machine import LOAD_CORES, end, scratch, spawn
+from bench.machine import LOAD_CORES, scratch
 from bench.servers import Served, free_port, started, wait_for_port
 
 MOST: Final = 9000
@@ -63,11 +63,10 @@ def causerie(**settings: object) -> Iterator[Served]:
             f"127.0.0.1:{served.ports[0]} send-proxy-v2",
         )
         begins = _configured(folder, "client", f"127.0.0.1:{inside}", f"127.0.0.1:{outside} ssl verify none")
-        with started(ends, stdout=subprocess.DEVNULL) as balancer:
+        with (
+            started(ends, stdout=subprocess.DEVNULL) as balancer,
+            started(begins, stdout=subprocess.DEVNULL, cores=LOAD_CORES),
+        ):
             wait_for_port(outside)
-            client = spawn(begins, cores=LOAD_CORES, stdout=subprocess.DEVNULL)
-            try:
-                wait_for_port(inside)
-                yield Served([inside], {**served.pids, "balancer": balancer.pid})
-            finally:
-                end(client)
+            wait_for_port(inside)
+            yield Served([inside], {**served.pids, "balancer": balancer.pid})

@@ -125,7 +125,10 @@ class Logs:
         return await self.append_all([(room, posts)])
 
     async def append_all(self, batches: Sequence[tuple[str, Sequence[Post]]]) -> list[Outcome]:
-        """Post to different rooms in one step, of which a Cluster takes one (`rooms_a_call`); see `append`."""
+        """Post to different rooms in one step, of which a Cluster takes one (`rooms_a_call`); see `append`.
+
+        Posts of one device to one room must not be under way in two calls (`cleared.py`).
+        """
         keys: list[str] = []
         args: list[str | bytes | int] = []
         tails = {_PLAIN_END: 1}
