@@ -13,6 +13,7 @@ from causerie.model import Position
 from causerie.store.frames import Frame
 from causerie.wire import jsonmsg
 from gateway.batch import Batch, Notice, join
+from gateway.lanes import Lanes
 
 if TYPE_CHECKING:
     from gateway.connection import Connection
@@ -63,7 +64,7 @@ class Mending:
 class Channel:
     """An inbox here. `seq` and `mid` are the head: the last message put on its way to `members`."""
 
-    __slots__ = ("behind", "epoch", "log", "members", "mending", "mid", "opening", "pending", "people", "seq")
+    __slots__ = ("behind", "epoch", "lanes", "log", "members", "mending", "mid", "opening", "pending", "people", "seq")
 
     def __init__(self, log: str) -> None:
         self.log = log
@@ -80,6 +81,8 @@ class Channel:
         """Not yet given to the members."""
         self.opening: asyncio.Future[None] | None = None
         self.mending: Mending | None = None
+        self.lanes: Lanes | None = None
+        """The members as they are now, sorted for writing."""
 
     @property
     def shown(self) -> str:
@@ -182,9 +185,11 @@ class Room(Channel):
 
     def add(self, connection: Connection) -> None:
         self.members.add(connection)
+        self.lanes = None
 
     def remove(self, connection: Connection) -> None:
         self.members.discard(connection)
+        self.lanes = None
 
     def append(self, batch: Batch) -> None:
         super().append(batch)

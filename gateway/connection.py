@@ -8,7 +8,6 @@ connection has no task, no timer and no queue: they are made when needed and dro
 from __future__ import annotations
 
 import asyncio
-import os
 from typing import TYPE_CHECKING, Final, cast
 
 from causerie.errors import Goodbye, Refused
@@ -20,6 +19,7 @@ from gateway.channel import Channel
 from gateway.replay import BUFFERED, Replay
 from gateway.sent import Sent
 from gateway.tcpinfo import acknowledged, descriptor
+from gateway.writer import write
 
 if TYPE_CHECKING:
     from gateway.heartbeats import Backlog
@@ -170,30 +170,40 @@ class Connection(asyncio.Protocol):
         """Bytes that wait to be written."""
         return sum(map(len, self.out or ()))
 
-    def write_out(self) -> None:
-        """Give what has gathered to the transport, in one piece."""
+    def take_out(self) -> bytes:
+        """What has gathered, in one piece, for the kernel; empty where it is left to the transport."""
         out, self.out = self.out, None
         if not out or self.gone:
-            return
+            return b""
         data = out[0] if len(out) == 1 else b"".join(out)
-        size = len(data)
         if self.sent is not None:
-            self.sent.written += size
+            self.sent.written += len(data)
         if self.direct or self._may_write_directly():
-            try:
-                taken = os.write(self.fd, data)
-            except OSError:  # full, or broken: the transport knows what to do
-                taken = 0
-            if taken == size:
-                return
-            self.direct = False
-            data = data[taken:]
+            return data
+        self.transport.write(data)
+        return b""
+
+    def write_out(self) -> None:
+        """Write what has gathered now."""
+        data = self.take_out()
+        if data:
+            write(self, data)
+
+    def left(self, data: bytes) -> None:
+        """The kernel is full, or the connection broken: the transport knows what to do."""
+        self._set_direct(False)
         self.transport.write(data)
 
     def _may_write_directly(self) -> bool:
         """Past the transport, whose own way costs a third of a microsecond more a write."""
-        self.direct = self.fd >= 0 and not self.transport.get_write_buffer_size()
+        self._set_direct(self.fd >= 0 and not self.transport.get_write_buffer_size())
         return self.direct
+
+    def _set_direct(self, direct: bool) -> None:
+        if direct is not self.direct:
+            self.direct = direct
+            for channel in self.channels:
+                channel.lanes = None
 
     def say(self, text: str) -> None:
         """Write lines of the text protocol."""

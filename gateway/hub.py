@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
 from causerie.metrics import Metrics
 from causerie.wire.jsonmsg import Presence
+from gateway import lanes
 from gateway.batch import Batch, Notice
 from gateway.channel import Channel, Room
+from gateway.lanes import Lanes
+from gateway.writer import Writer
 
 if TYPE_CHECKING:
     from gateway.connection import Connection
@@ -29,13 +32,18 @@ COUNTED: Final = 2000
 log = logging.getLogger(__name__)
 
 
+def _joined(items: list[Batch | Notice], dialect: int) -> bytes:
+    return b"".join([item.form(dialect) for item in items])
+
+
 class Hub:
     """The channels of this gateway and the connections with something to write."""
 
-    def __init__(self, metrics: Metrics, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, metrics: Metrics, loop: asyncio.AbstractEventLoop, writer: Writer) -> None:
         self.channels: dict[str, Channel] = {}
         self.metrics = metrics
         self._loop = loop
+        self._writer = writer
         self._dirty: list[Channel] = []
         self._waiting: list[Connection] = []
         self._writing: asyncio.Handle | None = None
@@ -64,45 +72,49 @@ class Hub:
     def spread(self, channel: Channel, *, last: bool = False) -> None:
         """Hand what is pending to the members now; it is written later in the same turn.
 
-        `last` says that no other channel has something to give: who has nothing else to write is written to at once.
+        `last` says that no other channel has something to give: who of many has nothing else to write is written to at
+        once.
         """
         pending, channel.pending = channel.pending, None
         if not pending:
             return
+        messages = sum(len(item.mids) for item in pending if isinstance(item, Batch))
+        self.metrics.deliveries += len(channel.members) * messages
         skipped = {item.skip for item in pending if isinstance(item, Notice) and item.skip}
         forms: list[bytes | None] = [None, None, None]
-        waiting, write, later = self._waiting, os.write, 0
-        for member in channel.members:
+        members: Collection[Connection] = channel.members
+        if last and len(members) >= lanes.WORTH and not skipped:
+            busy = [member for member in self._waiting if member.out is not None and member in members]
+            if len(busy) <= lanes.BUSY:
+                members = self._spread_in_lanes(channel, pending, busy)
+        for member in members:
             if skipped and member.sid in skipped:
                 self._hand_over_unless_own(channel, member, pending)
-                later += 1
                 continue
             data = forms[member.dialect]
             if data is None:
-                data = forms[member.dialect] = b"".join([item.form(member.dialect) for item in pending])
+                data = forms[member.dialect] = _joined(pending, member.dialect)
             if member.sent is not None:
                 member.note_sent(channel, pending)
-            out = member.out
-            if out is not None:
-                out.append(data)
-                later += 1
-                continue
-            if last and member.direct and member.sent is None:
-                try:
-                    taken = write(member.fd, data)
-                except OSError:  # full, or broken: the transport knows what to do
-                    taken = 0
-                if taken == len(data):
-                    continue
-                member.direct = False
-                data = data[taken:]
-            member.out = [data]
-            waiting.append(member)
-            later += 1
-        self.metrics.writes += len(channel.members) - later
-        self.metrics.deliveries += len(channel.members) * sum(
-            len(item.mids) for item in pending if isinstance(item, Batch)
-        )
+            if member.out is not None:
+                member.out.append(data)
+            else:
+                member.out = [data]
+                self._waiting.append(member)
+
+    def _spread_in_lanes(
+        self, channel: Channel, pending: list[Batch | Notice], busy: list[Connection]
+    ) -> list[Connection]:
+        """Write to all who have nothing else to write, in a lane or behind what they have; who is in no lane."""
+        found = channel.lanes = channel.lanes or Lanes(channel.members)  # writing may make the channel forget it
+        for lane in found.lanes:
+            data = _joined(pending, lane.dialect)
+            members, fds, late = lane.split(busy)
+            for member in late:
+                member.put(data)
+            self._writer.all(members, fds, data)
+            self.metrics.writes += len(members)
+        return found.others
 
     def _hand_over_unless_own(self, channel: Channel, member: Connection, pending: list[Batch | Notice]) -> None:
         mine = [item for item in pending if isinstance(item, Batch) or item.skip != member.sid]
@@ -150,9 +162,16 @@ class Hub:
                 self._let_go(channel)
         waiting, self._waiting = self._waiting, []
         for connection in waiting:
-            connection.write_out()
+            data = connection.take_out()
+            if data:
+                self._writer.each(connection, data)
+        self._writer.done()
         self.metrics.writes += len(waiting)
         self._last = self._loop.time()
+
+    def close(self) -> None:
+        """Write nothing any more."""
+        self._writer.close()
 
     @staticmethod
     def _let_go(channel: Channel) -> None:

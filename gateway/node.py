@@ -27,6 +27,7 @@ from gateway.notes import Notes
 from gateway.proxies import Proxies
 from gateway.reader import Reader
 from gateway.relay import Relay
+from gateway.writer import writer
 
 HELLOS_AT_ONCE: Final = 64
 """Hellos that are with the store at the same time; the others of a storm wait."""
@@ -54,7 +55,7 @@ class Node:
         self.proxies = Proxies(settings.trusted_proxies)
         self.limits = Limits(settings.rate_limit, self.loop.time)
         self.shares = Shares(self)
-        self.hub = Hub(self.counted, self.loop)
+        self.hub = Hub(self.counted, self.loop, writer())
         self.reader = Reader(store, self.counted)
         self.notes = Notes(self)
         self.relay = Relay(self.hub, store, self.reader, self.counted, self.notes)
@@ -193,3 +194,4 @@ class Node:
         if self.relay.feed is not None:
             await self.relay.feed.close()
         await self.store.close()
+        self.hub.close()

@@ -49,7 +49,7 @@ class Inside:
         return client.transport.get_write_buffer_size() + sum(map(len, client.out or ()))
 
     def look(self, client: Client) -> None:
-        """After every write."""
+        """Whenever something was given to its transport."""
         self.most[client.named] = max(self.most.get(client.named, 0), self.queued(client))
 
     def client(self, nick: str) -> Client:
@@ -75,13 +75,19 @@ async def gateway(store: Store, monkeypatch: pytest.MonkeyPatch, **options: Any)
     )
     node = Node(settings, await ChatStore.open(settings))
     inside = Inside(node, Listeners(node))
-    write_out = Client.write_out
+    take_out, left = Client.take_out, Client.left
 
-    def watched(client: Client) -> None:
-        write_out(client)
+    def taken_out(client: Client) -> bytes:
+        data = take_out(client)
+        inside.look(client)
+        return data
+
+    def left_over(client: Client, data: bytes) -> None:
+        left(client, data)
         inside.look(client)
 
-    monkeypatch.setattr(Client, "write_out", watched)
+    monkeypatch.setattr(Client, "take_out", taken_out)
+    monkeypatch.setattr(Client, "left", left_over)
     await inside.listeners.open()
     await node.reach_store()
     try:

@@ -18,6 +18,7 @@ from gateway import intake
 from gateway.hub import Hub
 from gateway.listeners import listen
 from gateway.websocket import PATH, WebSocketClient
+from gateway.writer import writer
 
 LARGEST = 64 * 2**20
 intake.MOST_UNREAD = LARGEST  # type: ignore[misc]  # more than a message waits in no gateway
@@ -61,7 +62,7 @@ class EchoNode:
         self.settings = Settings()
         self.loop = asyncio.get_running_loop()
         self.counted = Metrics()
-        self.hub = Hub(self.counted, self.loop)
+        self.hub = Hub(self.counted, self.loop, writer())
         self.wheel = self
 
     def add(self, client: WebSocketClient) -> None: ...

@@ -1,36 +1,58 @@
 """The round of writing, counted: one write a member however much gathered, and one encoding a dialect."""
 
 import asyncio
-import os
 import socket
 from typing import Any
 
 import pytest
 
 from causerie.metrics import Metrics
-from gateway.batch import Batch, Dialect, encoded
+from causerie.wire.jsonmsg import Presence
+from gateway import lanes
+from gateway.batch import Batch, Dialect, Notice, encoded
 from gateway.channel import Kept, Room
 from gateway.hub import Hub
+from gateway.lanes import Lanes
+from gateway.writer import OneByOne, Writer, writer
 
 
 class Member:
-    """As much of a connection as the hub touches; `os.write` to its descriptor is counted by `Hub.metrics`."""
+    """As much of a connection as the hub touches; writes past its transport are counted by `Hub.metrics`."""
 
     def __init__(self, hub: Hub, dialect: int = Dialect.JSON_LINES) -> None:
         self.hub, self.dialect = hub, dialect
-        self.sid, self.sent, self.direct = "", None, True
+        self.sid, self.direct = "", True
+        self.sent = object() if dialect == Dialect.TEXT else None
+        self.rooms: tuple[Room, ...] = ()
+        self.noted: list[tuple[str, int]] = []
+        self.transport = b""
         self.out: list[bytes] | None = None
         self.near, self.far = socket.socketpair()
         self.near.setblocking(False)
         self.far.setblocking(False)
         self.fd = self.near.fileno()
-        self.left: list[bytes] = []
 
-    def write_out(self) -> None:
+    def put(self, data: bytes) -> None:
+        if self.out is None:
+            self.out = []
+            self.hub.wake(self)  # type: ignore[arg-type]
+        self.out.append(data)
+
+    def take_out(self) -> bytes:
         out, self.out = self.out or [], None
-        self.left.append(b"".join(out))
         if self.direct:
-            os.write(self.fd, self.left[-1])
+            return b"".join(out)
+        self.transport += b"".join(out)
+        return b""
+
+    def left(self, data: bytes) -> None:
+        self.direct = False
+        self.transport += data
+        for room in self.rooms:
+            room.lanes = None
+
+    def note_sent(self, room: Room, items: list[Batch | Notice]) -> None:
+        self.noted.append((room.log, len(items)))
 
     def received(self) -> bytes:
         return self.far.recv(1 << 20)
@@ -43,13 +65,14 @@ class Member:
 class House:
     """A hub with rooms and members."""
 
-    def __init__(self) -> None:
-        self.hub = Hub(Metrics(), asyncio.get_running_loop())
+    def __init__(self, out: Writer) -> None:
+        self.hub = Hub(Metrics(), asyncio.get_running_loop(), out)
         self.members: list[Member] = []
 
     def member(self, *rooms: Room, dialect: int = Dialect.JSON_LINES) -> Member:
         member = Member(self.hub, dialect)
         self.members.append(member)
+        member.rooms = rooms
         for room in rooms:
             room.add(member)  # type: ignore[arg-type]
         return member
@@ -63,12 +86,14 @@ class House:
             self.hub.deliver(room, Batch(1, ["m"], text.encode() + b"\n"))
 
 
-@pytest.fixture
-async def house() -> Any:
-    made = House()
+@pytest.fixture(params=[OneByOne, writer])
+async def house(request: pytest.FixtureRequest) -> Any:
+    """One that writes one by one, and one that does it as well as this machine can."""
+    made = House(request.param())
     yield made
     for member in made.members:
         member.close()
+    made.hub.close()
 
 
 async def test_what_gathered_in_a_room_is_one_write_a_member(house: House) -> None:
@@ -78,7 +103,6 @@ async def test_what_gathered_in_a_room_is_one_write_a_member(house: House) -> No
     house.hub.flush()
     assert [member.received() for member in members] == [b"one\ntwo\n"] * 5
     assert (house.hub.metrics.writes, house.hub.metrics.deliveries) == (5, 10)
-    assert not any(member.left for member in members), "nobody had anything else to write"
 
 
 async def test_frames_are_encoded_once_for_all(house: House) -> None:
@@ -117,14 +141,14 @@ async def test_what_the_kernel_does_not_take_is_left_to_the_transport(house: Hou
     full, other = house.member(room), house.member(room)
     text = b"x" * 60_000
     said = 0
-    while not full.left and said < 50:
+    while not full.transport and said < 50:
         said += 1
         house.say(room, text.decode())
         house.hub.flush()
         assert other.received() == text + b"\n"
-    assert full.left
+    assert full.transport
     assert not full.direct
-    assert b"".join(iter(lambda: _rest(full), b"")) + full.left[0] == (text + b"\n") * said
+    assert b"".join(iter(lambda: _rest(full), b"")) + full.transport == (text + b"\n") * said
 
 
 def _rest(member: Member) -> bytes:
@@ -132,3 +156,93 @@ def _rest(member: Member) -> bytes:
         return member.received()
     except BlockingIOError:
         return b""
+
+
+# -- large rooms -------------------------------------------------------------------------------------------------------
+
+
+async def test_all_of_a_large_room_get_what_is_said_in_their_dialect(house: House) -> None:
+    room = house.room("#r")
+    lines = [house.member(room) for _ in range(lanes.WORTH)]
+    frames = [house.member(room, dialect=Dialect.JSON_FRAMES) for _ in range(50)]
+    text = house.member(room, dialect=Dialect.TEXT)
+    for said in range(3):
+        house.say(room, str(said))
+        house.hub.flush()
+        assert {member.received() for member in lines} == {b"%d\n" % said}
+        assert {member.received() for member in frames} == {b"\x81\x01%d" % said}
+        assert text.received()
+    assert text.noted == [("#r", 1)] * 3
+    assert house.hub.metrics.writes == 3 * (lanes.WORTH + 51)
+
+
+@pytest.mark.parametrize("busy", [1, lanes.BUSY, lanes.BUSY + 1, lanes.WORTH])
+async def test_who_has_something_else_to_write_gets_both_in_one(house: House, busy: int) -> None:
+    room, elsewhere = house.room("#r"), house.room("#s")
+    members = [house.member(room) for _ in range(lanes.WORTH)]
+    stranger = house.member(elsewhere)
+    for turn in range(2):
+        for member in (*members[-busy:], stranger):
+            member.out = [b"ack\n"]
+            house.hub.wake(member)  # type: ignore[arg-type]
+        house.say(room, "news")
+        house.hub.flush()
+        got = [member.received() for member in members]
+        assert got == [b"news\n"] * (lanes.WORTH - busy) + [b"ack\nnews\n"] * busy, turn
+        assert stranger.received() == b"ack\n"
+
+
+async def test_who_comes_and_goes_is_heeded_at_once(house: House) -> None:
+    room = house.room("#r")
+    first, *others = [house.member(room) for _ in range(lanes.WORTH + 1)]
+    house.say(room, "one")
+    house.hub.flush()
+    room.remove(first)  # type: ignore[arg-type]
+    late = house.member(room)
+    house.say(room, "two")
+    house.hub.flush()
+    assert (first.received(), late.received()) == (b"one\n", b"two\n")
+    assert {member.received() for member in others} == {b"one\ntwo\n"}
+
+
+async def test_whose_transport_holds_bytes_is_not_written_past_it(house: House) -> None:
+    room = house.room("#r")
+    full, *others = [house.member(room) for _ in range(lanes.WORTH)]
+    text = "x" * 30_000
+    said = 0
+    while not full.transport and said < 50:
+        said += 1
+        house.say(room, text)
+        house.hub.flush()
+        for member in others:
+            assert member.received() == text.encode() + b"\n"
+    kernel = b"".join(iter(lambda: _rest(full), b""))
+    house.say(room, "more")
+    house.hub.flush()
+    assert kernel + full.transport == (text.encode() + b"\n") * said + b"more\n"
+    with pytest.raises(BlockingIOError):
+        full.received()
+
+
+async def test_a_notice_that_skips_its_subject_is_told_to_the_others_of_a_large_room(house: House) -> None:
+    room = house.room("#r")
+    subject, *others = [house.member(room) for _ in range(lanes.WORTH)]
+    subject.sid = "s1"
+    house.say(room, "one")
+    house.hub.deliver(room, Notice(Presence("#r", "ann", "online"), "s1"))
+    house.hub.flush()
+    assert subject.received() == b"one\n"
+    assert all(b'"presence"' in member.received() for member in others)
+
+
+async def test_a_large_room_is_sorted_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    sorted_: list[int] = []
+    real = Lanes.__init__
+    monkeypatch.setattr(Lanes, "__init__", lambda self, members: (sorted_.append(len(members)), real(self, members))[1])
+    room = house.room("#r")
+    for _ in range(lanes.WORTH):
+        house.member(room)
+    for said in range(5):
+        house.say(room, str(said))
+        house.hub.flush()
+    assert sorted_ == [lanes.WORTH]

@@ -1,0 +1,149 @@
+"""What leaves in a round of writing, on its way to the kernel past the transports.
+
+`Together` asks for all of it at once (`uring.py`); `OneByOne`, where that is not to be had, by a call each. No
+connection is in a round twice. What the kernel does not take is `left` to the connection, whose transport knows what to
+do.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from array import array
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from gateway.uring import Ring
+
+FEW: Final = 32
+"""Writes of a round that are made one by one: so much costs it to ask for several at once."""
+
+log = logging.getLogger(__name__)
+
+
+class Target(Protocol):
+    """A connection whose transport holds no bytes."""
+
+    fd: int
+
+    def left(self, data: bytes) -> None:
+        """This was not taken."""
+
+
+class Writer(Protocol):
+    """Takes a round of writing: `each` and `all` in any order, then `done`."""
+
+    def each(self, target: Target, data: bytes) -> None:
+        """Something for one."""
+
+    def all(self, targets: Sequence[Target], fds: array[int], data: bytes) -> None:
+        """The same for many, whose sockets are `fds` (of type i)."""
+
+    def done(self) -> None:
+        """The round is over: everything is written, or left."""
+
+    def close(self) -> None:
+        """No round comes any more."""
+
+
+def write(target: Target, data: bytes) -> None:
+    """Write at once."""
+    try:
+        taken = os.write(target.fd, data)
+    except OSError:  # full, or broken
+        taken = 0
+    if taken != len(data):
+        target.left(data[taken:])
+
+
+class OneByOne:
+    """A system call a write."""
+
+    each = staticmethod(write)
+
+    @staticmethod
+    def all(targets: Sequence[Target], fds: array[int], data: bytes) -> None:
+        """The same for many."""
+        del fds
+        for target in targets:
+            write(target, data)
+
+    def done(self) -> None:
+        """Nothing is left to do."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+class Together:
+    """A system call a round."""
+
+    def __init__(self, ring: Ring) -> None:
+        self._ring = ring
+        self._begin()
+
+    def _begin(self) -> None:
+        self._targets: list[Target] = []
+        self._data: list[bytes] = []
+        self._fds, self._places, self._sizes = array("i"), array("Q"), array("i")
+
+    def each(self, target: Target, data: bytes) -> None:
+        """Something for one; the same object as before is kept once."""
+        if self._data and self._data[-1] is data:
+            place = self._places[-1]
+        elif self._fits(data):
+            place = self._ring.keep(data)
+        else:
+            write(target, data)
+            return
+        self._targets.append(target)
+        self._data.append(data)
+        self._fds.append(target.fd)
+        self._places.append(place)
+        self._sizes.append(len(data))
+
+    def all(self, targets: Sequence[Target], fds: array[int], data: bytes) -> None:
+        """The same for many."""
+        if not self._fits(data):
+            OneByOne.all(targets, fds, data)
+            return
+        count = len(targets)
+        self._targets += targets
+        self._data += [data] * count
+        self._fds += fds
+        self._places += array("Q", (self._ring.keep(data),)) * count
+        self._sizes += array("i", (len(data),)) * count
+
+    def _fits(self, data: bytes) -> bool:
+        """Whether the ring can keep this, after what it has is written if need be."""
+        if not self._ring.fits(len(data)):
+            self.done()
+        return self._ring.fits(len(data))
+
+    def done(self) -> None:
+        """Write what has gathered."""
+        targets, data, fds, places, sizes = self._targets, self._data, self._fds, self._places, self._sizes
+        self._begin()
+        if len(targets) < FEW:
+            self._ring.forget()
+            for target, its in zip(targets, data, strict=True):
+                write(target, its)
+            return
+        taken = self._ring.send(fds, places, sizes)
+        if taken != sizes:
+            for target, its, result in zip(targets, data, taken, strict=True):
+                if result != len(its):
+                    target.left(its[max(result, 0) :])
+
+    def close(self) -> None:
+        """Give the ring back."""
+        self._ring.close()
+
+
+def writer() -> Writer:
+    """The best that this machine lets us have."""
+    try:
+        return Together(Ring())
+    except OSError as error:  # another system, an old one, or forbidden, as Docker does
+        log.debug("no io_uring (%s): a write to many clients takes a system call for each", error.strerror)
+        return OneByOne()
