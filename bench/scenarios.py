@@ -18,6 +18,8 @@ from bench.servers import Served
 
 Figures = dict[str, Any]
 Scenario = Callable[[], Figures]
+ALL_HEARD_S = 12.0
+"""After so long everybody has had the first ping: what a new session costs once is over."""
 PERCENTILES = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
 
 
@@ -200,7 +202,8 @@ def at_rest(
 
 
 def _watched(served: Served, generator: Load, seconds: float) -> Figures:
-    """The share of a core that each process takes while nobody says anything."""
+    """The share of a core that each process takes while nobody says anything, once all have answered a ping."""
+    time.sleep(ALL_HEARD_S)
     start, began = time.monotonic(), {name: cpu_seconds(pid) for name, pid in served.pids.items()}
     time.sleep(seconds)
     wall = time.monotonic() - start
