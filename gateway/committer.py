@@ -1,10 +1,10 @@
 """Sends on their way to the store.
 
-What is read in one turn of the loop leaves in one write, a batch a room and several rooms a call. While calls are away
-others gather, so that they grow with the load: the next leave when all are back, or after `GATHER_S` when nearly all
-are. A room has one batch away at a time, so order from one device to one target is kept. Direct messages of a device go
-one after another. When it is not known whether something was posted, everything of the same device and target that was
-read before fails with it: sending it all again then keeps the order.
+What is read in one turn of the loop leaves in one write, a batch a room and several rooms a call. While a call is away
+others gather, so that they grow with the load: the next leaves when it is back, or after `GATHER_S`; few are away at a
+time, and the room that has waited longest goes first. A room has one batch away at a time, so order from one device to
+one target is kept. Direct messages of a device go one after another. When it is not known whether something was posted,
+everything of the same device and target that was read before fails with it: sending it all again then keeps the order.
 """
 
 from __future__ import annotations
@@ -27,14 +27,17 @@ if TYPE_CHECKING:
     from gateway.hub import Hub
     from gateway.intake import Client
 
-MOST_POSTS: Final = 128
+MOST_POSTS: Final = 64
 """Messages of one call: what the script does in a few milliseconds."""
 
-GATHER_S: Final = 0.005
-"""How long rooms wait for the calls of other rooms to come back ..."""
+MOST_CALLS: Final = 2
+"""Calls that are with the store: it does one after the other, and who waits here longer leaves with more."""
 
-QUEUED: Final = 1
-"""... and longer while more calls than this are with the store, which does one after the other."""
+MOST_SMALL_CALLS: Final = 64
+"""The same where a call takes one room."""
+
+GATHER_S: Final = 0.005
+"""How long rooms wait for a call of other rooms to come back."""
 
 log = logging.getLogger(__name__)
 
@@ -72,10 +75,11 @@ class Committer:
         """What waits; a key is here while something waits or is away."""
         self._tasks: set[asyncio.Task[None]] = set()
         self._loop = asyncio.get_running_loop()
-        self._gathering: list[str] = []
-        """Rooms whose next batch leaves at the next start."""
+        self._gathering: deque[str] = deque()
+        """Rooms whose next batch can leave, the longest waiting first."""
         self._away = 0
         """Calls for rooms that are with the store."""
+        self._most_away = MOST_CALLS if store.logs.rooms_a_call > 1 else MOST_SMALL_CALLS
         self._start: asyncio.Handle | None = None
 
     def post(self, room: str, waiting: Waiting) -> None:
@@ -111,37 +115,31 @@ class Committer:
 
     def _gather(self, room: str) -> None:
         self._gathering.append(room)
-        if self._start is None:
+        if self._start is None and self._away < self._most_away:
             if self._away:
-                self._start = self._loop.call_later(GATHER_S, self._leave_soon)
+                self._start = self._loop.call_later(GATHER_S, self._leave)
             else:
                 self._start = self._loop.call_soon(self._leave)
 
-    def _leave_soon(self) -> None:
-        """Leave, unless that would only make the store's queue longer: who waits here longer leaves with more."""
-        if self._away > QUEUED:
-            self._start = self._loop.call_later(GATHER_S, self._leave_soon)
-        else:
-            self._leave()
-
     def _leave(self) -> None:
-        """A batch of each room in which something waits, several of them a call."""
+        """A batch of each room in which something waits, as far as calls may be away."""
         if self._start is not None:
             self._start.cancel()
             self._start = None
-        rooms, self._gathering = self._gathering, []
+        while self._gathering and self._away < self._most_away:
+            self._go(self._call())
+
+    def _call(self) -> list[Batch]:
+        """What leaves together."""
         call: list[Batch] = []
-        size = 0
-        for room in rooms:
+        room_for = MOST_POSTS
+        while self._gathering and room_for and len(call) < self._store.logs.rooms_a_call:
+            room = self._gathering.popleft()
             queue = self._queues[room]
-            batch = [queue.popleft() for _ in range(min(len(queue), MOST_POSTS))]
-            if call and (size + len(batch) > MOST_POSTS or len(call) >= self._store.logs.rooms_a_call):
-                self._go(call)
-                call, size = [], 0
+            batch = [queue.popleft() for _ in range(min(len(queue), room_for))]
             call.append((room, batch))
-            size += len(batch)
-        if call:
-            self._go(call)
+            room_for -= len(batch)
+        return call
 
     def _go(self, call: list[Batch]) -> None:
         self._away += 1
@@ -167,6 +165,7 @@ class Committer:
             self._back([room for room, _ in call])
 
     def _back(self, rooms: list[str]) -> None:
+        crowded = self._away == self._most_away
         self._away -= 1
         self._hub.release()
         for room in rooms:
@@ -174,7 +173,7 @@ class Committer:
                 self._gather(room)
             else:
                 del self._queues[room]
-        if not self._away and self._gathering:
+        if self._gathering and (crowded or not self._away):
             self._leave()
 
     # -- direct messages -------------------------------------------------------------------------------------------
