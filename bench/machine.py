@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from ctypes.util import find_library
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +21,10 @@ FOLDER = Path(__file__).parent
 SERVER_CORES = {0}
 LOAD_CORES = {os.cpu_count() - 1} if (os.cpu_count() or 1) > 1 else {0}
 START_S = 30.0
+JEMALLOC = find_library("jemalloc")
+"""For the store: the Valkeys of distributions and of Docker allocate with it, the wheel's does not."""
+APART = "CAUSERIE_BENCH_APART"
+"""Set where the bench has a network of its own (`apart.py`)."""
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PR_SET_PDEATHSIG = 1
 
@@ -146,6 +151,8 @@ def description() -> dict[str, object]:
         "cores": os.cpu_count(),
         "kernel": platform.release(),
         "python": sys.version.split()[0],
+        "store_malloc": "jemalloc" if JEMALLOC else "libc",
+        "apart": bool(os.environ.get(APART)),
         "commit": commit.stdout.strip(),
         "date": time.strftime("%Y-%m-%d"),
     }

