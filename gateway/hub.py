@@ -84,7 +84,7 @@ class Hub:
         forms: list[bytes | None] = [None, None, None]
         members: Collection[Connection] = channel.members
         if last and len(members) >= lanes.WORTH and not skipped:
-            busy = [member for member in self._waiting if member.out is not None and member in members]
+            busy = {member for member in self._waiting if member.out is not None and member in members}
             if len(busy) <= lanes.BUSY:
                 members = self._spread_in_lanes(channel, pending, busy)
         for member in members:
@@ -103,7 +103,7 @@ class Hub:
                 self._waiting.append(member)
 
     def _spread_in_lanes(
-        self, channel: Channel, pending: list[Batch | Notice], busy: list[Connection]
+        self, channel: Channel, pending: list[Batch | Notice], busy: set[Connection]
     ) -> list[Connection]:
         """Write to all who have nothing else to write, in a lane or behind what they have; who is in no lane."""
         found = channel.lanes = channel.lanes or Lanes(channel.members)  # writing may make the channel forget it

@@ -192,6 +192,20 @@ async def test_who_has_something_else_to_write_gets_both_in_one(house: House, bu
         assert stranger.received() == b"ack\n"
 
 
+async def test_who_was_woken_twice_has_everything_once(house: House) -> None:
+    """As one who was brought to the head by a write of its own, and told something more in the same turn."""
+    room = house.room("#r")
+    first, *others = [house.member(room) for _ in range(lanes.WORTH)]
+    first.put(b"one\n")
+    first.left(first.take_out())
+    first.direct = True
+    first.put(b"two\n")
+    house.say(room, "news")
+    house.hub.flush()
+    assert first.received() == b"two\nnews\n"
+    assert {member.received() for member in others} == {b"news\n"}
+
+
 async def test_who_comes_and_goes_is_heeded_at_once(house: House) -> None:
     room = house.room("#r")
     first, *others = [house.member(room) for _ in range(lanes.WORTH + 1)]
