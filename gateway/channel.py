@@ -121,10 +121,12 @@ class Channel:
         if connection not in self.members:
             members = (*self.members, connection)
             self.members = self.people if members == self.people else members  # as a rule one tuple serves for both
+            self.lanes = None
 
     def remove(self, connection: Connection) -> None:
         """Take a connection out of the live flow."""
         self.members = tuple(member for member in self.members if member is not connection)
+        self.lanes = None
 
     def append(self, batch: Batch) -> None:
         """Go on to the end of a batch that follows the head."""

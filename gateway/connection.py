@@ -108,6 +108,7 @@ class Connection(asyncio.Protocol):
         positions = self.positions()
         self.gone = self.closing = True
         self.fd = -1
+        self._set_direct(False)  # no lane keeps the number, whatever happens next
         self.leave_all()
         self.out = self.early = None
         if self.session is not None and self.parting not in ENDED:

@@ -72,8 +72,8 @@ class Hub:
     def spread(self, channel: Channel, *, last: bool = False) -> None:
         """Hand what is pending to the members now; it is written later in the same turn.
 
-        `last` says that no other channel has something to give: who of many has nothing else to write is written to at
-        once.
+        `last` is for the round of writing: no other channel has something to give, so what those of many get who have
+        nothing else to write is handed to the writer.
         """
         pending, channel.pending = channel.pending, None
         if not pending:
@@ -154,18 +154,22 @@ class Hub:
         """Write everything that has gathered."""
         self._writing = None
         dirty, self._dirty = self._dirty, []
-        for channel in dirty:
-            try:
-                self.spread(channel, last=channel is dirty[-1])
-            except Exception:  # one room that cannot be shown is no reason to leave the others without news
-                log.exception("news of %s cannot be given", channel.log)
-                self._let_go(channel)
-        waiting, self._waiting = self._waiting, []
-        for connection in waiting:
-            data = connection.take_out()
-            if data:
-                self._writer.each(connection, data)
-        self._writer.done()
+        waiting: list[Connection] = []
+        try:
+            for i, channel in enumerate(dirty, 1):
+                try:
+                    self.spread(channel, last=i == len(dirty))
+                except Exception:  # one room that cannot be shown is no reason to leave the others without news
+                    log.exception("news of %s cannot be given", channel.log)
+                    self._writer.done()  # what was said comes before the last words
+                    self._let_go(channel)
+            waiting, self._waiting = self._waiting, []
+            for connection in waiting:
+                data = connection.take_out()
+                if data:
+                    self._writer.each(connection, data)
+        finally:
+            self._writer.done()
         self.metrics.writes += len(waiting)
         self._last = self._loop.time()
 

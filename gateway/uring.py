@@ -20,7 +20,8 @@ from typing import Final
 SETUP: Final = 425
 ENTER: Final = 426
 """Numbers of the system calls, the same on these architectures."""
-MACHINES: Final = frozenset({"x86_64", "aarch64", "riscv64", "ppc64le", "s390x", "loongarch64"})
+MACHINES: Final = frozenset({"x86_64", "aarch64", "riscv64", "ppc64le", "loongarch64"})
+"""All of them put the low half of a number first: of an answer's `user_data` only that is looked at."""
 CQSIZE: Final = 1 << 3
 SUBMIT_ALL: Final = 1 << 7
 SINGLE_ISSUER: Final = 1 << 12
@@ -62,10 +63,15 @@ class Ring:
         if self._fd < 0:
             error = ctypes.get_errno()
             raise OSError(error, os.strerror(error))
-        found = PARAMS.unpack(params)
+        try:
+            self._map(entries, size, PARAMS.unpack(params))
+        except BaseException:
+            self.close()
+            raise
+
+    def _map(self, entries: int, size: int, found: tuple[int, ...]) -> None:
         sq, cq = found[10:], found[19:]
         if not found[5] & SINGLE_MMAP or found[:2] != (entries, entries):
-            self.close()
             raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
         table = mmap.mmap(self._fd, ENTRY.size * entries, offset=AT_ENTRIES)
         for i in range(entries):
@@ -87,13 +93,13 @@ class Ring:
         self._used = 0
 
     def close(self) -> None:
-        """Give the ring back to the kernel; nothing can be sent any more."""
+        """Send nothing any more. The kernel has all of it back when nobody holds the object."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
     def keep(self, data: bytes) -> int:
-        """Copy something to be sent; where it is then. Raises ValueError when it does not fit any more."""
+        """Copy something to be sent; where it is then. Raises IndexError when it does not fit any more."""
         begin, end = self._used, self._used + len(data)
         self._buffer[begin:end] = data
         self._used = end
@@ -111,7 +117,8 @@ class Ring:
         """Send `sizes[i]` bytes kept at `places[i]` to the socket `fds[i]`, no socket twice, waiting for none; nothing
         is kept any more then. The arrays are of type i, Q and i.
 
-        Returns for each what send(2) would have: the bytes that were taken, or a negative errno.
+        Returns for each what send(2) would have: the bytes that were taken, or a negative errno. Raises OSError when
+        the kernel does not tell: then this ring is of no use any more.
         """
         self.forget()
         results = array("i")
@@ -134,7 +141,8 @@ class Ring:
         asked = (words[self._asked] - before) & WRAP
         words[self._ask] = words[self._asked]
         while missing := (before + asked - words[self._answered]) & WRAP:
-            _system_call(ENTER, self._fd, 0, missing, GETEVENTS, None, 0)
+            if _system_call(ENTER, self._fd, 0, missing, GETEVENTS, None, 0) < 0 and ctypes.get_errno() != errno.EINTR:
+                raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
         words[self._heard] = words[self._answered]
         results = self._results[first : first + asked]
         if results == sizes:

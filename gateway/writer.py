@@ -29,6 +29,9 @@ class Target(Protocol):
     def left(self, data: bytes) -> None:
         """This was not taken."""
 
+    def abort(self) -> None:
+        """End: nobody knows what was taken."""
+
 
 class Writer(Protocol):
     """Takes a round of writing: `each` and `all` in any order, then `done`."""
@@ -53,7 +56,16 @@ def write(target: Target, data: bytes) -> None:
     except OSError:  # full, or broken
         taken = 0
     if taken != len(data):
-        target.left(data[taken:])
+        leave(target, data[taken:])
+
+
+def leave(target: Target, data: bytes) -> None:
+    """Leave what was not taken; a bug in there costs nobody else the rest of theirs."""
+    try:
+        target.left(data)
+    except Exception:
+        log.exception("the rest of a write is lost")
+        target.abort()
 
 
 class OneByOne:
@@ -129,11 +141,16 @@ class Together:
             for target, its in zip(targets, data, strict=True):
                 write(target, its)
             return
-        taken = self._ring.send(fds, places, sizes)
+        try:
+            taken = self._ring.send(fds, places, sizes)
+        except BaseException:
+            for target in targets:
+                target.abort()
+            raise
         if taken != sizes:
             for target, its, result in zip(targets, data, taken, strict=True):
                 if result != len(its):
-                    target.left(its[max(result, 0) :])
+                    leave(target, its[max(result, 0) :])
 
     def close(self) -> None:
         """Give the ring back."""

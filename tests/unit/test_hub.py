@@ -10,7 +10,7 @@ from causerie.metrics import Metrics
 from causerie.wire.jsonmsg import Presence
 from gateway import lanes
 from gateway.batch import Batch, Dialect, Notice, encoded
-from gateway.channel import Kept, Room
+from gateway.channel import Channel, Kept, Room
 from gateway.hub import Hub
 from gateway.lanes import Lanes
 from gateway.writer import OneByOne, Writer, writer
@@ -50,6 +50,12 @@ class Member:
         self.transport += data
         for room in self.rooms:
             room.lanes = None
+
+    def fail(self) -> None:
+        raise AssertionError("nothing is wrong here")
+
+    def abort(self) -> None:
+        raise AssertionError("nothing is wrong here")
 
     def note_sent(self, room: Room, items: list[Batch | Notice]) -> None:
         self.noted.append((room.log, len(items)))
@@ -204,6 +210,49 @@ async def test_who_was_woken_twice_has_everything_once(house: House) -> None:
     house.hub.flush()
     assert first.received() == b"two\nnews\n"
     assert {member.received() for member in others} == {b"news\n"}
+
+
+async def test_nobody_is_twice_in_a_round(house: House) -> None:
+    """Not even where a room was spread early and has news again: the first of the two stands for it."""
+    first, second = house.room("#a"), house.room("#b")
+    members = [house.member(first, second) for _ in range(lanes.WORTH)]
+    house.say(first, "early")
+    house.say(second, "b")
+    house.hub.spread(first)
+    for member in members:  # as those who joined after that and were written to on the spot
+        member.left(member.take_out())
+        member.direct = True
+    house.say(first, "late")
+    house.hub.flush()
+    assert {member.received() for member in members} == {b"late\nb\n"}
+    assert house.hub.metrics.writes == 2 * lanes.WORTH, "all were woken twice, and nobody was written to in a lane"
+
+
+async def test_last_words_come_after_what_was_said(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A room that cannot be shown to some is let go; those who were shown it have it before they hear that."""
+    room = house.room("#r")
+    plain = [house.member(room) for _ in range(lanes.WORTH)]
+    house.member(room, dialect=Dialect.TEXT)
+    monkeypatch.setattr(Member, "note_sent", _broken)
+    heard: list[bytes] = []
+    for member in plain:
+        member.fail = lambda member=member: heard.append(member.received())  # type: ignore[method-assign]
+    house.members[-1].fail = lambda: None  # type: ignore[method-assign]
+    house.say(room, "news")
+    house.hub.flush()
+    assert heard == [b"news\n"] * lanes.WORTH
+
+
+def _broken(*_: object) -> None:
+    raise RuntimeError("a bug")
+
+
+def test_an_inbox_forgets_who_came_and_went() -> None:
+    inbox: Any = Channel("@sid")
+    for change in (inbox.add, inbox.remove):
+        inbox.lanes = object()
+        change(object())
+        assert inbox.lanes is None
 
 
 async def test_who_comes_and_goes_is_heeded_at_once(house: House) -> None:

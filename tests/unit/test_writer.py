@@ -9,6 +9,7 @@ import socket
 import sys
 from array import array
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -29,10 +30,14 @@ class Peer:
         self.near.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
         self.fd = self.near.fileno()
         self.rest = b""
+        self.aborted = False
 
     def left(self, data: bytes) -> None:
         assert not self.rest
         self.rest = data
+
+    def abort(self) -> None:
+        self.aborted = True
 
     def received(self) -> bytes:
         parts = []
@@ -125,6 +130,19 @@ def test_what_a_full_or_broken_socket_does_not_take_is_left(out: Writer, peers: 
         assert broken.rest == text
         assert all(peer.received() == text and not peer.rest for peer in others)
     assert full.received() + full.rest == text * sent
+
+
+def test_a_bug_with_one_rest_costs_nobody_else_theirs(out: Writer, peers: Peers) -> None:
+    some = peers(FEW + 2)
+    for peer in some:
+        peer.far.close()
+    buggy = some[3]
+    buggy.left = lambda data: 1 / 0  # type: ignore[method-assign, assignment]
+    for peer in some:
+        out.each(peer, b"text")
+    out.done()
+    assert [peer.aborted for peer in some] == [peer is buggy for peer in some]
+    assert [peer.rest for peer in some if peer is not buggy] == [b"text"] * (FEW + 1)
 
 
 @pytest.mark.parametrize("size", [1 << 15, (1 << 16) - 1, 1 << 16, 1 << 17])
@@ -229,6 +247,44 @@ def test_what_the_kernel_does_not_accept_was_not_sent(peers: Peers, monkeypatch:
             assert [peer.received() for peer in some] == [b"x"] * most + [b""] * (10 - most)
             assert sent(one, some, b"y") == [1] * 10
             assert [peer.received() for peer in some] == [b"y"] * 10
+
+
+def test_where_the_kernel_does_not_answer_all_are_let_go(peers: Peers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody knows what was sent. It never happened; it must not hang or be taken for an answer."""
+    some = peers(FEW)
+    one = ring()
+    out = Together(one)
+    words = one._words
+
+    def silent(number: int, fd: int, count: int, *_: object) -> int:
+        if not count:
+            ctypes.set_errno(errno.EBADR)
+            return -1
+        words[one._asked] = words[one._ask]
+        return count
+
+    monkeypatch.setattr(uring, "_system_call", silent)
+    out.all(some, fds(some), b"news")
+    with pytest.raises(OSError, match=os.strerror(errno.EBADR)):
+        out.done()
+    assert all(peer.aborted for peer in some)
+    out.done()
+    out.close()
+
+
+def test_a_kernel_of_another_kind_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that would have the rings in two mappings, or of other sizes."""
+    opened: list[int] = []
+
+    def other(number: int, *args: Any) -> int:
+        assert number == uring.SETUP
+        opened.append(os.open("/dev/null", os.O_RDONLY))
+        return opened[-1]
+
+    monkeypatch.setattr(uring, "_system_call", other)
+    assert isinstance(writer(), OneByOne)
+    with pytest.raises(OSError, match=os.strerror(errno.EBADF)):
+        os.fstat(opened[0])
 
 
 def test_answers_in_another_order_are_put_in_order() -> None:
