@@ -16,7 +16,7 @@ from typing import Final, Protocol
 from gateway.uring import Ring
 
 FEW: Final = 32
-"""Writes of a round that are made one by one: so much costs it to ask for several at once."""
+"""A round of fewer writes is made one by one: to ask for several at once costs as much as some thirty save."""
 
 log = logging.getLogger(__name__)
 

@@ -72,9 +72,8 @@ class Cleared:
                 elif not id_ <= newest.get(origin, -1) < NO_ID:  # replies need not come in order
                     newest[origin] = id_
         self._count += len(newest) - before
-        if (
-            max(self._count, len(self._rooms)) > MOST
-        ):  # nobody's senders are known of a room where only the system speaks
+        # rooms count too: of one where only the system speaks no senders are known
+        if max(self._count, len(self._rooms)) > MOST:
             self.doubt()
 
     def doubt(self) -> None:
