@@ -12,12 +12,16 @@ import logging
 from typing import TYPE_CHECKING, Final
 
 from causerie.errors import Unavailable
+from causerie.store.control import GATEWAY_TTL_S
 
 if TYPE_CHECKING:
     from causerie.store.control import ControlNote
     from gateway.node import Node
 
 POLL_S: Final = 0.5
+"""Seconds between two looks: how long a note is late whose nudge was lost."""
+REGISTER_S: Final = GATEWAY_TTL_S / 5
+"""Seconds after which a gateway says again that it lives."""
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +32,9 @@ class ControlLoop:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._applied = ""
+        self._registered = ""
+        """What was applied when the gateway last said that it lives."""
+        self._register_at = 0.0
         self._nudged = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -61,15 +68,21 @@ class ControlLoop:
                 for note in await control.follow(self._applied):
                     await self._apply(note)
                     self._applied = note.id
-                await control.register(self._node.id, self._applied)
+                await self._register()
             except Unavailable:
-                pass
+                self._register_at = 0.0  # it may come back without its memory
             except Exception:  # whatever it is, bans and orders to stop have to come through afterwards
                 log.exception("following the notes to all gateways failed")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(POLL_S):
                     await self._nudged.wait()
             self._nudged.clear()
+
+    async def _register(self) -> None:
+        now = self._node.loop.time()
+        if self._applied != self._registered or now >= self._register_at:
+            await self._node.store.control.register(self._node.id, self._applied)
+            self._registered, self._register_at = self._applied, now + REGISTER_S
 
     async def _apply(self, note: ControlNote) -> None:
         if note.kind == "addresses":

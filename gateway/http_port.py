@@ -27,6 +27,9 @@ MAX_HEAD: Final = 32 * 1024
 MAX_REQUEST: Final = 1024 * 1024
 """Bytes of a whole request on the wire, which no application has to look at before they are too many."""
 
+DATE_S: Final = 1.0
+"""Seconds for which the date in the headers of answers holds."""
+
 
 class HttpConnection(HttpToolsProtocol):
     """A connection that has to bring each request within the heartbeat's TTL."""
@@ -140,11 +143,19 @@ class HttpServer(uvicorn.Server):
             )
         )
         self._task: asyncio.Task[None] | None = None
+        self._stopping = asyncio.Event()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         """Leave them to the gateway."""
         yield
+
+    async def main_loop(self) -> None:
+        """Keep the date of the answers, until stopped; uvicorn's own loop looks ten times a second whether it is."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(DATE_S):
+                    await self._stopping.wait()
 
     async def start(self, sock: socket.socket) -> None:
         """Serve on a listening socket; returns when it does."""
@@ -155,5 +166,6 @@ class HttpServer(uvicorn.Server):
     async def stop(self) -> None:
         """Answer what was asked, and close."""
         self.should_exit = True
+        self._stopping.set()
         if self._task is not None:
             await self._task

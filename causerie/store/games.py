@@ -276,9 +276,12 @@ class Games:
         seconds, micros = await self._executor.execute("TIME")
         now = int(seconds) * 1000 + int(micros) // 1000
         key = self._keys.workers
-        await self._executor.execute("ZADD", key, now + WORKER_TTL_MS, worker)
-        alive, _ = await self._executor.execute_many(
-            [("ZRANGEBYSCORE", key, now, "+inf"), ("ZREMRANGEBYSCORE", key, "-inf", now - 60_000)]
+        _, alive, _ = await self._executor.execute_many(
+            [
+                ("ZADD", key, now + WORKER_TTL_MS, worker),
+                ("ZRANGEBYSCORE", key, now, "+inf"),
+                ("ZREMRANGEBYSCORE", key, "-inf", now - 60_000),
+            ]
         )
         return {text(one) for one in alive}
 

@@ -328,6 +328,13 @@ class Sessions(Directory):
         if not code and changed:
             await self.tell(origin.sid)
 
+    async def shards_due(self) -> list[int]:
+        """For workers: the shards with sessions to look at now."""
+        firsts = [("ZRANGE", self._keys.due(shard), 0, 0, "WITHSCORES") for shard in range(SHARDS)]
+        *rows, (seconds, micros) = await self._executor.execute_many([*firsts, ("TIME",)])
+        now = int(seconds) * 1000 + int(micros) // 1000
+        return [shard for shard, row in enumerate(rows) if row and float(row[1]) <= now]
+
     async def due(self, shard: int, limit: int) -> tuple[list[str], int]:
         """For workers: sessions of a shard to look at now, and the store's clock in ms."""
         now = await self.now_ms()

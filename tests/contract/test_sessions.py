@@ -84,6 +84,16 @@ async def test_crashed_once_and_back(store: Store) -> None:
     assert await states(store, "#dev") == {"alice": "online"}
 
 
+async def test_only_shards_with_something_due_are_looked_into(store: Store) -> None:
+    sessions = store.sessions
+    alice, bob = await person(store, "alice"), await person(store, "bob")
+    await sessions.schedule([(alice.sid, 0), (bob.sid, 60_000)])
+    assert await sessions.shards_due() == [shard_of(alice.sid)]
+    assert (await sessions.due(shard_of(alice.sid), 10))[0] == [alice.sid]
+    await sessions.dismiss(alice.sid)
+    assert await sessions.shards_due() == []
+
+
 async def test_nothing_is_claimed_across_an_outage(store: Store) -> None:
     alice = await person(store, "alice")
     await expire(store, alice.sid)

@@ -4,7 +4,6 @@ half done (rooms to tell, direct messages to deliver, an end to clean up after) 
 
 from __future__ import annotations
 
-from causerie.store.keys import SHARDS
 from causerie.store.sessions import Claim
 from worker.sweeps import Context, sweep
 
@@ -15,7 +14,11 @@ REPAIR_AGAIN_MS = 1000
 @sweep(lambda context: min(0.5, context.outage.limit / 2), everywhere=True)
 async def due_sessions(context: Context) -> None:
     """Look at every session that is due. Raises `Unavailable`."""
-    for shard in range(SHARDS):
+    if not context.outage.over:
+        return
+    shards = await context.store.sessions.shards_due()
+    context.outage.seen()
+    for shard in shards:
         while context.outage.over:
             sids, now = await context.store.sessions.due(shard, BATCH)
             context.outage.seen()
