@@ -113,7 +113,7 @@ class Hub:
             for member in late:
                 member.put(data)
             self._writer.all(members, fds, data)
-            self.metrics.writes += len(members)
+            self.metrics.writes += len(fds)
         return found.others
 
     def _hand_over_unless_own(self, channel: Channel, member: Connection, pending: list[Batch | Notice]) -> None:

@@ -7,7 +7,9 @@ nothing for each. Sorted once, and kept until somebody comes or goes, or a trans
 from __future__ import annotations
 
 from array import array
-from collections.abc import Collection
+from bisect import bisect_left
+from collections.abc import Collection, Iterable, Iterator
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -25,25 +27,37 @@ def is_plain(member: Connection) -> bool:
 
 
 class Lane:
-    """Connections of one dialect that may be written to past their transports, and their sockets."""
+    """Connections of one dialect that may be written to past their transports, in the order of their sockets."""
 
     __slots__ = ("dialect", "fds", "members")
 
     def __init__(self, dialect: int, members: list[Connection]) -> None:
         self.dialect = dialect
-        self.members = members
-        self.fds = array("i", [member.fd for member in members])
+        self.members = sorted(members, key=attrgetter("fd"))
+        self.fds = array("i", [member.fd for member in self.members])
 
-    def split(self, busy: Collection[Connection]) -> tuple[list[Connection], array[int], list[Connection]]:
+    def split(self, busy: Collection[Connection]) -> tuple[Iterable[Connection], array[int], list[Connection]]:
         """Those who are not busy, their sockets, and those who are."""
         late = [member for member in busy if member.dialect == self.dialect and is_plain(member)]
         if not late:
             return self.members, self.fds, late
-        members, fds = self.members[:], self.fds[:]
+        fds = self.fds[:]
         for member in late:
-            place = members.index(member)
-            del members[place], fds[place]
-        return members, fds, late
+            del fds[bisect_left(fds, member.fd)]
+        return _Without(self.members, late), fds, late
+
+
+class _Without:
+    """All but some, who are looked for only when somebody asks: as a rule nobody does."""
+
+    __slots__ = ("_all", "_some")
+
+    def __init__(self, everybody: list[Connection], some: list[Connection]) -> None:
+        self._all = everybody
+        self._some = some
+
+    def __iter__(self) -> Iterator[Connection]:
+        return (member for member in self._all if member not in self._some)
 
 
 class Lanes:
