@@ -13,6 +13,7 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -146,29 +147,30 @@ class Committer:
         self._hub.hold()
         self._metrics.store_batches += 1
         self._metrics.commits += sum(len(batch) for _, batch in call)
-        self._run(self._commit(call))
-
-    async def _commit(self, call: list[Batch]) -> None:
         posts = [(room, [waiting.post for waiting in batch]) for room, batch in call]
         try:
-            outcomes = iter(await self._store.logs.append_all(posts))
-        except BaseException as error:
+            self._store.logs.begin_append(posts, partial(self._back, call))
+        except Exception as error:  # noqa: BLE001 - whoever waits has to hear of it
+            self._loop.call_soon(self._back, call, error)
+
+    def _back(self, call: list[Batch], found: list[Outcome] | Exception) -> None:
+        posted: dict[str, int] = {}
+        if isinstance(found, Exception):
+            if not isinstance(found, Unavailable):
+                log.error("committer failed", exc_info=found)
             for room, batch in call:
                 self._fail(room, self._queues[room], batch)
-            if not isinstance(error, Unavailable):
-                raise
         else:
+            outcomes = iter(found)
             for room, batch in call:
                 for waiting in batch:
-                    self._settle(waiting, room, next(outcomes))
-        finally:
-            self._back([room for room, _ in call])
-
-    def _back(self, rooms: list[str]) -> None:
+                    outcome = next(outcomes)
+                    self._settle(waiting, room, outcome)
+                posted[room] = outcome.seq
         crowded = self._away == self._most_away
         self._away -= 1
-        self._hub.release()
-        for room in rooms:
+        self._hub.release(posted)
+        for room, _ in call:
             if self._queues[room]:
                 self._gather(room)
             else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Final
 
 from causerie.metrics import Metrics
@@ -49,6 +49,8 @@ class Hub:
         self._writing: asyncio.Handle | None = None
         """The next round of writing."""
         self._held = 0
+        self._awaited: dict[Channel, int] = {}
+        """What is on its way on the feed, since the store has answered already: up to which seq."""
         self._last = 0.0
 
     # -- giving ----------------------------------------------------------------------------------------------------
@@ -57,6 +59,8 @@ class Hub:
         """Give messages (already the channel's head) or a notice to its members, soon."""
         if not channel.members:
             return
+        if self._awaited:
+            self._came(channel)
         if channel.pending is None:
             channel.pending = [item]
             self._dirty.append(channel)
@@ -129,10 +133,30 @@ class Hub:
         """Answers of the store are on their way: what is to be written waits a little for them."""
         self._held += 1
 
-    def release(self) -> None:
-        """Those answers are there."""
+    def release(self, posted: Mapping[str, int]) -> None:
+        """Those answers are there, and tell up to which seq something was posted in rooms.
+
+        Where the message itself is not here yet, it waits a little for that, too: its sender gets both in one write.
+        """
         self._held -= 1
-        if self._writing is not None and not self._held:
+        if self._held:
+            return
+        for room, seq in posted.items():
+            channel = self.channels.get(room)
+            if channel is not None and channel.members and channel.seq < seq:
+                self._awaited[channel] = seq
+        if not self._awaited:
+            self._hurry()
+
+    def _came(self, channel: Channel) -> None:
+        if channel in self._awaited and channel.seq >= self._awaited[channel]:
+            del self._awaited[channel]
+            if not self._awaited and not self._held:
+                self._hurry()
+
+    def _hurry(self) -> None:
+        """Nothing is waited for any more."""
+        if self._writing is not None:
             self._writing.cancel()
             self._writing = None
             self._schedule()
@@ -140,7 +164,7 @@ class Hub:
     def _schedule(self) -> None:
         if self._writing is not None:
             return
-        wait = GATHER_S if self._held else self._last + GATHER_S - self._loop.time()
+        wait = GATHER_S if self._held or self._awaited else self._last + GATHER_S - self._loop.time()
         if wait > 0:
             self._writing = self._loop.call_later(wait, self._flush_soon)
         else:
@@ -153,6 +177,7 @@ class Hub:
     def flush(self) -> None:
         """Write everything that has gathered."""
         self._writing = None
+        self._awaited.clear()
         dirty, self._dirty = self._dirty, []
         waiting: list[Connection] = []
         try:

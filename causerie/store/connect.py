@@ -20,7 +20,7 @@ from redis.backoff import NoBackoff
 
 from causerie.errors import Unavailable
 from causerie.store.cancellation import unless_cancelled
-from causerie.store.resp import AWAY, Arg, Connection, ReplyError, Trouble, Wire, pack
+from causerie.store.resp import AWAY, Arg, ByTask, Connection, ReplyError, Trouble, Wire, pack
 from causerie.store.sentinel import Masters
 
 DEFAULT_PORT = 6379
@@ -175,7 +175,7 @@ def hosts_of(netloc: str, default_port: int) -> list[tuple[str, int]]:
     return hosts
 
 
-class RedisPy:
+class RedisPy(ByTask):
     """The same commands through a redis-py client: Cluster, which it routes, and fakeredis in unit tests.
 
     The client's own rewriting of replies is switched off, so that replies look as on the shared connection.
@@ -186,6 +186,7 @@ class RedisPy:
     """Below the hundred connections at which redis-py's pool raises instead of waiting."""
 
     def __init__(self, client: Any) -> None:
+        super().__init__()
         self._client = client
         for command in list(client.response_callbacks):
             if not command.startswith(("CLUSTER", "COMMAND")):

@@ -7,8 +7,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -100,6 +102,10 @@ _SYSTEM = Origin("", "", 0)
 _PLAIN_END = b',"kind":"message"}'
 
 
+Batch = tuple[str, Sequence[Post]]
+"""A room, and what is posted to it."""
+
+
 class Logs:
     """Reads of all logs, and appends to rooms (`Direct` appends to inboxes)."""
 
@@ -124,11 +130,17 @@ class Logs:
         """
         return await self.append_all([(room, posts)])
 
-    async def append_all(self, batches: Sequence[tuple[str, Sequence[Post]]]) -> list[Outcome]:
+    async def append_all(self, batches: Sequence[Batch]) -> list[Outcome]:
         """Post to different rooms in one step, of which a Cluster takes one (`rooms_a_call`); see `append`.
 
         Posts of one device to one room must not be under way in two calls (`cleared.py`).
         """
+        future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        self.begin_append(batches, partial(_resolve, future))
+        return await future
+
+    def begin_append(self, batches: Sequence[Batch], done: Callable[[list[Outcome] | Exception], None]) -> None:
+        """As `append_all` without waiting: `done` is called with the outcomes or what it would raise, later."""
         keys: list[str] = []
         args: list[str | bytes | int] = []
         tails = {_PLAIN_END: 1}
@@ -141,11 +153,22 @@ class Logs:
             args += (channel, prefix(room), version, len(posts), len(ids), *told)
         bounds = (new_epoch(), self.limit, self.max_bytes, ID_WINDOW)
         doubts = self._cleared.doubts
-        try:
-            rows = await self._post("room_append", keys, *bounds, len(tails), *tails, *args)
-        except BaseException:
-            self._cleared.doubt()
-            raise
+
+        def answered(rows: Any) -> None:
+            found: list[Outcome] | Exception
+            try:
+                found = rows if isinstance(rows, Exception) else self._learned(batches, versions, doubts, rows)
+            except Exception as error:  # noqa: BLE001 - whoever waits has to hear of it
+                found = error
+            if isinstance(found, Exception):
+                self._cleared.doubt()
+            done(found)
+
+        self._post.begin(answered, "room_append", keys, *bounds, len(tails), *tails, *args)
+
+    def _learned(
+        self, batches: Sequence[Batch], versions: list[bytes], doubts: int, rows: Sequence[Any]
+    ) -> list[Outcome]:
         outcomes: list[Outcome] = []
         at = 0
         for (room, posts), version in zip(batches, versions, strict=True):
@@ -212,6 +235,15 @@ def outcome(row: int | Sequence[Any]) -> Outcome:
     if row[0] == 0:
         return Outcome(0, False, refusal(row))
     return Outcome(int(row[1]), row[0] == 2, None, text(row[2]) if len(row) > 2 else "")
+
+
+def _resolve(future: asyncio.Future[list[Outcome]], found: list[Outcome] | Exception) -> None:
+    if future.done():
+        return
+    if isinstance(found, Exception):
+        future.set_exception(found)
+    else:
+        future.set_result(found)
 
 
 def _told(post: Post, channel: str, tails: dict[bytes, int], ids: dict[str, int]) -> tuple[str, bytes]:

@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from causerie.errors import Unavailable
-from causerie.store.resp import AWAY, Arg, Connection, ReplyError
+from causerie.store.resp import AWAY, Arg, ByTask, Connection, ReplyError
 
 PATIENCE_MS: Final = 1000
 """How long a write waits for the replicas; less than a `Connection` waits for an answer."""
 
 
-class Replicated:
+class Replicated(ByTask):
     """An executor whose commands have reached `count` replicas when they return.
 
     It has a connection of its own, for two reasons: WAIT holds up whatever comes behind it, and it speaks only of what
@@ -24,6 +24,7 @@ class Replicated:
     one_slot = False
 
     def __init__(self, connection: Connection, count: int) -> None:
+        super().__init__()
         self._connection, self._count = connection, count
         self._loop = asyncio.get_running_loop()
         self._turn: asyncio.Future[Any] | None = None

@@ -12,6 +12,7 @@ import contextlib
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol, cast
 
 import hiredis
@@ -79,11 +80,18 @@ class Trouble:
             log.warning("the store is back")
 
 
+Done = Callable[[Any], None]
+"""Takes a reply; of a command that was refused or not answered, the `ReplyError` or the `Unavailable`."""
+
+
 class Executor(Protocol):
     """Whatever runs commands: the shared connection, or redis-py (Cluster, and the fake of unit tests)."""
 
     one_slot: bool
     """Whether all keys of one script must lie in one slot."""
+
+    def begin(self, done: Done, *args: Arg) -> None:
+        """Send one command at once; `done` is called with what comes of it, later."""
 
     async def execute(self, *args: Arg) -> Any:
         """The reply of one command. Raises `Unavailable` or `ReplyError`."""
@@ -93,6 +101,38 @@ class Executor(Protocol):
 
     async def close(self) -> None:
         """End the connection."""
+
+
+class ByTask:
+    """`begin` for executors that know only how to wait."""
+
+    def __init__(self) -> None:
+        self._begun: set[asyncio.Task[None]] = set()
+
+    async def execute(self, *args: Arg) -> Any:
+        """See `Executor`."""
+        raise NotImplementedError
+
+    def begin(self, done: Done, *args: Arg) -> None:
+        """See `Executor`."""
+        task = asyncio.get_running_loop().create_task(self._finish(done, args))
+        self._begun.add(task)
+        task.add_done_callback(self._begun.discard)
+
+    async def _finish(self, done: Done, args: tuple[Arg, ...]) -> None:
+        try:
+            reply = await self.execute(*args)
+        except (Unavailable, ReplyError) as error:
+            reply = error
+        hand_over(done, reply)
+
+
+def hand_over(done: Done, reply: Any) -> None:
+    """Call `done`; a bug in there is no reason to keep other replies from others."""
+    try:
+        done(reply)
+    except Exception:
+        log.exception("a reply of the store could not be taken in")
 
 
 class Wire(asyncio.Protocol):
@@ -155,7 +195,7 @@ class Connection:
         self._dial = dial
         self._timeout = timeout
         self._wire: Wire | None = None
-        self._waiting: deque[tuple[asyncio.Future[Any], float]] = deque()
+        self._waiting: deque[tuple[Done, float]] = deque()
         self._heard = 0.0
         """Loop time of the last reply."""
         self._outgoing: list[bytes] = []
@@ -208,15 +248,30 @@ class Connection:
         """
         future: asyncio.Future[Any] = self._loop.create_future()
         if self._wire is None:
-            future.set_exception(Unavailable())
-            future.exception()
+            _resolve(future, Unavailable())
             return future
-        self._outgoing.append(pack(*args))
-        self._waiting.append((future, self._loop.time()))
+        self._queue(partial(_resolve, future), args)
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
         return future
+
+    def begin(self, done: Done, *args: Arg) -> None:
+        """See `Executor`."""
+        if self._wire is None:
+            self._loop.call_soon(hand_over, done, Unavailable())
+            return
+        self._queue(partial(self._conclude, done), args)
+        self._flush()
+
+    def _queue(self, done: Done, args: tuple[Arg, ...]) -> None:
+        self._outgoing.append(pack(*args))
+        self._waiting.append((done, self._loop.time()))
+
+    def _conclude(self, done: Done, reply: Any) -> None:
+        if isinstance(reply, ReplyError) and reply.code in AWAY:
+            reply = self._away(reply)
+        hand_over(done, reply)
 
     def _flush(self) -> None:
         self._flushing = False
@@ -225,10 +280,9 @@ class Connection:
             self._wire.write(data)
 
     def _on_reply(self, reply: Any) -> None:
-        future, _ = self._waiting.popleft()
+        done, _ = self._waiting.popleft()
         self._heard = self._loop.time()
-        if not future.done():
-            future.set_result(reply)
+        done(reply)
         if isinstance(reply, ReplyError) and reply.code == "READONLY":
             self.drop()
 
@@ -247,10 +301,8 @@ class Connection:
     def _fail_waiting(self) -> None:
         waiting, self._waiting = self._waiting, deque()
         self._outgoing.clear()
-        for future, _ in waiting:
-            if not future.done():
-                future.set_exception(Unavailable())
-                future.exception()
+        for done, _ in waiting:
+            done(Unavailable())
 
     async def _connect(self) -> None:
         wire = await self._dial(lambda: Wire(self._on_reply, self._on_lost))
@@ -309,3 +361,13 @@ class Connection:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
         self.drop()
+
+
+def _resolve(future: asyncio.Future[Any], reply: Any) -> None:
+    if future.done():
+        return
+    if isinstance(reply, Unavailable):
+        future.set_exception(reply)
+        future.exception()  # whether anybody waits for it or not
+    else:
+        future.set_result(reply)

@@ -11,7 +11,7 @@ from importlib import resources
 from typing import Any
 
 from causerie.errors import Unavailable
-from causerie.store.resp import AWAY, Arg, Executor, ReplyError
+from causerie.store.resp import AWAY, Arg, Done, Executor, ReplyError
 
 _PRELUDES = {
     "room": ("_log", "_room"),
@@ -55,6 +55,19 @@ class Scripts:
             if error.code != "NOSCRIPT":
                 raise
         return await self._executor.execute("EVAL", source, len(keys), *keys, *args)
+
+    def begin(self, done: Done, name: str, keys: Sequence[str], *args: Arg) -> None:
+        """Run one script at once; `done` is called with what comes of it, later (`Executor.begin`)."""
+        sha, source = SCRIPTS[name]
+        self.calls += 1
+
+        def answered(reply: Any) -> None:
+            if isinstance(reply, ReplyError) and reply.code == "NOSCRIPT":
+                self._executor.begin(done, "EVAL", source, len(keys), *keys, *args)
+            else:
+                done(reply)
+
+        self._executor.begin(answered, "EVALSHA", sha, len(keys), *keys, *args)
 
     async def many(self, name: str, calls: Iterable[tuple[Sequence[str], Sequence[Arg]]]) -> list[Any]:
         """The replies of many calls of one script, in one write, in order. Raises `Unavailable` if any was

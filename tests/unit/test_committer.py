@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -40,19 +40,20 @@ class Slow:
     def __init__(self, rooms_a_call: int) -> None:
         self.rooms_a_call = rooms_a_call
         self.calls: list[Call] = []
-        self.away: dict[int, asyncio.Future[None]] = {}
+        self.away: dict[int, Callable[[list[Outcome] | Exception], None]] = {}
         self.called = asyncio.Event()
 
-    async def append_all(self, batches: Sequence[tuple[str, Sequence[Post]]]) -> list[Outcome]:
+    def begin_append(
+        self, batches: Sequence[tuple[str, Sequence[Post]]], done: Callable[[list[Outcome] | Exception], None]
+    ) -> None:
         number = len(self.calls)
         self.calls.append([(room, [post.id for post in posts]) for room, posts in batches])
-        self.away[number] = asyncio.get_running_loop().create_future()
+        self.away[number] = done
         self.called.set()
-        try:
-            await self.away[number]
-        finally:
-            del self.away[number]
-        return [Outcome(1) for _, posts in batches for _ in posts]
+
+    def answer(self, number: int, error: Exception | None) -> None:
+        done = self.away.pop(number)
+        done(error or [Outcome(1) for _, ids in self.calls[number] for _ in ids])
 
 
 class Bench:
@@ -61,7 +62,7 @@ class Bench:
     def __init__(self, rooms_a_call: int = 64) -> None:
         self.logs = Slow(rooms_a_call)
         self.held = 0
-        hub = SimpleNamespace(hold=lambda: self._hold(1), release=lambda: self._hold(-1))
+        hub = SimpleNamespace(hold=lambda: self._hold(1), release=lambda _: self._hold(-1))
         store: Any = SimpleNamespace(logs=self.logs)
         self.committer = Committer(store, hub, Metrics())  # type: ignore[arg-type]
         self.senders: dict[str, Sender] = {}
@@ -86,11 +87,7 @@ class Bench:
         return self.logs.calls
 
     async def answer(self, number: int, error: Exception | None = None) -> None:
-        future = self.logs.away[number]
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
+        self.logs.answer(number, error)
         for _ in range(4):
             await asyncio.sleep(0)
 

@@ -116,7 +116,7 @@ async def test_a_store_that_answers_one_after_the_other_is_not_away() -> None:
     """However long the queue is: what waits at its end has no answer yet, and giving it all up helps nobody."""
     connection = Connection(lambda _: None, timeout=2)
     assert not connection._is_overdue(100)
-    connection._waiting.append((asyncio.get_running_loop().create_future(), 10.0))
+    connection._waiting.append((lambda _: None, 10.0))
     assert [connection._is_overdue(now) for now in (11.9, 12.1)] == [False, True]
     connection._heard = 11.0
     assert [connection._is_overdue(now) for now in (12.9, 13.1)] == [False, True]
