@@ -149,9 +149,13 @@ class Committer:
         self._metrics.commits += sum(len(batch) for _, batch in call)
         posts = [(room, [waiting.post for waiting in batch]) for room, batch in call]
         try:
-            self._store.logs.begin_append(posts, partial(self._back, call))
+            self._store.logs.begin_append(posts, partial(self._answered, call))
         except Exception as error:  # noqa: BLE001 - whoever waits has to hear of it
-            self._loop.call_soon(self._back, call, error)
+            self._answered(call, error)
+
+    def _answered(self, call: list[Batch], found: list[Outcome] | Exception) -> None:
+        """Soon: the news of what was posted may be among what was read in this turn, and come first."""
+        self._loop.call_soon(self._back, call, found)
 
     def _back(self, call: list[Batch], found: list[Outcome] | Exception) -> None:
         posted: dict[str, int] = {}
@@ -176,7 +180,7 @@ class Committer:
             else:
                 del self._queues[room]
         if self._gathering and (crowded or not self._away):
-            self._leave()
+            self._loop.call_soon(self._leave)
 
     # -- direct messages -------------------------------------------------------------------------------------------
 

@@ -48,6 +48,8 @@ class Hub:
         self._waiting: list[Connection] = []
         self._writing: asyncio.Handle | None = None
         """The next round of writing."""
+        self._waits = False
+        """Whether it waits for its time."""
         self._held = 0
         self._awaited: dict[Channel, int] = {}
         """What is on its way on the feed, since the store has answered already: up to which seq."""
@@ -139,8 +141,6 @@ class Hub:
         Where the message itself is not here yet, it waits a little for that, too: its sender gets both in one write.
         """
         self._held -= 1
-        if self._held:
-            return
         for room, seq in posted.items():
             channel = self.channels.get(room)
             if channel is not None and channel.members and channel.seq < seq:
@@ -151,27 +151,28 @@ class Hub:
     def _came(self, channel: Channel) -> None:
         if channel in self._awaited and channel.seq >= self._awaited[channel]:
             del self._awaited[channel]
-            if not self._awaited and not self._held:
+            if not self._awaited:
                 self._hurry()
 
     def _hurry(self) -> None:
         """Nothing is waited for any more."""
-        if self._writing is not None:
+        if self._writing is not None and self._waits:
             self._writing.cancel()
-            self._writing = None
-            self._schedule()
+            self._flush_soon()
 
     def _schedule(self) -> None:
         if self._writing is not None:
             return
         wait = GATHER_S if self._held or self._awaited else self._last + GATHER_S - self._loop.time()
         if wait > 0:
+            self._waits = True
             self._writing = self._loop.call_later(wait, self._flush_soon)
         else:
             self._flush_soon()
 
     def _flush_soon(self) -> None:
         """Write after the callbacks of what was just read: answers have theirs behind the news."""
+        self._waits = False
         self._writing = self._loop.call_soon(self.flush)
 
     def flush(self) -> None:
