@@ -96,6 +96,22 @@ class Client(Connection):
         self.framer.feed(data)
         self.pump()
 
+    @property
+    def at_leisure(self) -> bool:
+        """Whether whatever comes can be begun at once."""
+        return self._job is None and self._waiting is None and not (self.closing or self.paused)
+
+    def take_only(self, message: bytes) -> None:
+        """Begin what a message asks for that came to one at leisure, and alone: `data_received` without detours."""
+        if self.session is not None:
+            self.heard = self.node.loop.time()
+        try:
+            re, request = self._understood(message)
+        except Violation as violation:
+            re, request = violation.re, violation
+        if not self._begin(re, request):
+            self._waiting = re, request
+
     def pump(self) -> None:
         """Begin whatever can be begun."""
         budget = AT_ONCE
@@ -156,16 +172,13 @@ class Client(Connection):
     def _understood(self, item: bytes | Mark) -> tuple[int | None, Request]:
         """What a message of the framer asks for. Raises `Violation`."""
         self.node.counted.received += 1
-        if isinstance(item, bytes):
-            return self._read(item)
         if item is Mark.BINARY:
             raise Violation("frames are text")
-        raise Violation("a line has at most 16 KiB", code="too_long")
-
-    def _read(self, message: bytes) -> tuple[int | None, Request]:
+        if item is Mark.TOO_LONG:
+            raise Violation("a line has at most 16 KiB", code="too_long")
         if self.dialect == Dialect.TEXT:
-            return self._read_line(message)
-        op = jsonmsg.decode_op(message)
+            return self._read_line(item)
+        op = jsonmsg.decode_op(item)
         try:
             return op.id, self._meaning(op)
         except Refused as refused:

@@ -32,14 +32,23 @@ class TcpClient(Client):
         """What has come of a balancer's header; None when none is awaited."""
 
     def data_received(self, data: bytes) -> None:
+        if not self._begun:
+            data = self._opened(data)
+        if self.at_leisure and (message := self.framer.whole(data)) is not None:
+            self.take_only(message)
+        else:
+            super().data_received(data)
+
+    def _opened(self, data: bytes) -> bytes:
+        """What follows a balancer's header, if there is one; its first byte tells the protocol."""
         if self._header is not None:
             data = self._without_header(self._header + data)
-        if data and not self._begun:
+        if data:
             self._begun = True
             if not data.startswith(b"{"):
                 self.dialect = Dialect.TEXT
                 self.sent = Sent()
-        super().data_received(data)
+        return data
 
     def _without_header(self, data: bytes) -> bytes:
         """What follows the header of a balancer, which tells the client's address; nothing until it is whole."""

@@ -5,14 +5,12 @@ The first byte tells the kind; the scripts write them (`lua/_log.lua`, `_room.lu
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import msgspec
 
 from causerie.model import Position
 
 
-class Posted(NamedTuple):
+class Posted(msgspec.Struct, frozen=True):
     """Messages `first`, `first` + 1, ... of a log; `prev` is the mid before the first ("" none known).
 
     `lines` are their JSON events, each with the newline that ends it.
@@ -25,7 +23,7 @@ class Posted(NamedTuple):
     lines: bytes
 
 
-class Reset(NamedTuple):
+class Reset(msgspec.Struct, frozen=True):
     """A log has a new epoch; its head is `seq`."""
 
     epoch: str

@@ -49,6 +49,14 @@ class LineFramer:
         self._buffer = data
         self._start = 0
 
+    def whole(self, data: bytes) -> bytes | None:
+        """What was read, fed and taken in one step where it is a line and nothing else, as most is; else None."""
+        size = len(data)
+        if self._buffer or self._skipped or not 0 < size <= self.limit or data.find(b"\n") != size - 1:
+            return None
+        self.consumed += size
+        return data[:-1].removesuffix(b"\r")
+
     @property
     def waiting(self) -> int:
         """Bytes fed and not yet taken."""

@@ -32,6 +32,15 @@ def lines_of(stream: bytes, limit: int, skip: int) -> tuple[list[bytes | Mark], 
     return found, any(len(line) > skip for line in [*long, rest])
 
 
+def taken_whole(framer: LineFramer, pieces: list[bytes]) -> list[bytes | Mark]:
+    """As a gateway takes them: in one step where a piece is a line and nothing else."""
+    found: list[bytes | Mark] = []
+    for piece in pieces:
+        line = framer.whole(piece)
+        found += [line] if line is not None else taken(framer, [piece])
+    return found
+
+
 @given(streams, st.data())
 @example(b"abcd\r\n", None)
 @example(b"abcd\r\r\n", None)
@@ -45,6 +54,9 @@ def test_any_cut_gives_the_same_lines(stream: bytes, data: st.DataObject | None)
     for each in pieces:
         framer = Small()
         assert (taken(framer, each), framer.endless) == wanted
+        framer = Small()
+        assert (taken_whole(framer, each), framer.endless) == wanted
+        assert framer.received == len(stream)
 
 
 @given(streams, st.data())
@@ -65,6 +77,15 @@ def test_what_is_kept_is_bounded_and_the_stream_is_accounted_for(stream: bytes, 
         assert framer.waiting <= Small.limit + 1
         assert framer.received == fed
         assert framer.consumed == fed - framer.waiting
+
+
+def test_a_line_alone_is_taken_in_one_step() -> None:
+    framer = LineFramer()
+    assert [framer.whole(piece) for piece in (b"", b"a", b"a\nb\n", b"\n", b"a\r\n")] == [None, None, None, b"", b"a"]
+    assert framer.consumed == 4
+    framer.feed(b"be")
+    assert framer.whole(b"gun\n") is None
+    assert taken(framer, [b"gun\n"]) == [b"begun"]
 
 
 def test_consumed_is_the_end_of_the_last_line_taken() -> None:
