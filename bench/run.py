@@ -19,7 +19,6 @@ from bench.catalogue import GROUPS, SCENARIOS, chosen
 from bench.kept import RESULTS
 from bench.machine import description
 from bench.peers.install import Absent
-from bench.scenarios import Scenario
 
 LOAD_LIMIT = 0.9  # the share of its core above which the load generator, not the server, may set the rate
 
@@ -59,21 +58,38 @@ def alone(lock: str | None) -> Iterator[None]:
         yield
 
 
-def measured(name: str, scenario: Scenario, given: argparse.Namespace) -> dict[str, Any]:
+def measured(name: str, rounds: list[dict[str, Any]]) -> dict[str, Any]:
     """All rounds of a scenario and their medians."""
-    rounds = []
-    with alone(given.lock):
-        for _ in range(given.rounds):
-            with bounded(given.limit):
-                rounds.append(scenario())
     middle = median(rounds)
     if "histogram_us" in middle:  # that of one round: the one with the middle p99
         middle["histogram_us"] = sorted(rounds, key=lambda one: one["p99_ms"])[len(rounds) // 2]["histogram_us"]
-    result = {"scenario": name, "rounds": given.rounds, "machine": description(), "median": middle}
+    result = {"scenario": name, "rounds": len(rounds), "machine": description(), "median": middle}
     if middle.get("load_cpu_share", 0) >= LOAD_LIMIT:
         result["load_bound"] = True
     result["each"] = [{k: v for k, v in one.items() if k != "histogram_us"} for one in rounds]
     return result
+
+
+def measure(names: list[str], given: argparse.Namespace) -> int:
+    """Measure scenarios, their rounds in turn, and report them; how many failed."""
+    rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    failed = 0
+    with alone(given.lock):
+        for _ in range(given.rounds):
+            for name in list(rounds):
+                try:
+                    with bounded(given.limit):
+                        rounds[name].append(SCENARIOS[name]())
+                except Absent as absent:
+                    print(f"{name}: skipped: {absent}", flush=True)
+                    del rounds[name]
+                except Exception as error:  # noqa: BLE001 - whatever it is, the other scenarios go on
+                    print(f"{name}: failed: {type(error).__name__}: {error}", flush=True)
+                    del rounds[name]
+                    failed += 1
+    for name, its in rounds.items():
+        report(measured(name, its), given)
+    return failed
 
 
 def report(result: dict[str, Any], given: argparse.Namespace) -> None:
@@ -98,6 +114,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--limit", type=int, default=300, help="seconds that a round may take (%(default)s)")
     parser.add_argument("--lock", metavar="FILE", help="hold a lock on FILE during a scenario")
     parser.add_argument("--apart", action="store_true", help="in a network namespace, past the machine's firewall")
+    parser.add_argument("--in-turn", action="store_true", help="a round of each after the other, not all of one")
     parser.add_argument("--keep", action="store_true", help=f"write {RESULTS.name}/NAME.json")
     parser.add_argument("--verbose", action="store_true")
     return parser.parse_args()
@@ -117,15 +134,8 @@ def main() -> int:
     if given.apart:
         go_apart()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # through the `finally` of everything that was started
-    failed = 0
-    for name in names:
-        try:
-            report(measured(name, SCENARIOS[name], given), given)
-        except Absent as absent:
-            print(f"{name}: skipped: {absent}", flush=True)
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other scenarios go on
-            failed += 1
-            print(f"{name}: failed: {type(error).__name__}: {error}", flush=True)
+    together = [names] if given.in_turn else [[name] for name in names]
+    failed = sum(measure(some, given) for some in together)
     return min(failed, 1)
 
 

@@ -5,6 +5,7 @@ import argparse
 import pytest
 
 from bench import kept, scenarios
+from bench import run as bench_run
 from bench.catalogue import GROUPS, SCENARIOS, chosen, series
 from bench.peers import install
 from bench.peers.registry import PEERS
@@ -18,12 +19,33 @@ def test_medians_are_taken_number_by_number_and_of_nothing_else():
 
 
 def test_the_histogram_kept_is_that_of_the_round_in_the_middle():
-    rounds = iter(
-        [run(p99_ms=5.0), run(p99_ms=900.0, histogram_us=[[9e5, 1]]), run(p99_ms=7.0, histogram_us=[[7e3, 1]])]
-    )
-    given = argparse.Namespace(rounds=3, lock=None, limit=10)
-    middle = measured("any", lambda: next(rounds), given)["median"]
+    rounds = [run(p99_ms=5.0), run(p99_ms=900.0, histogram_us=[[9e5, 1]]), run(p99_ms=7.0, histogram_us=[[7e3, 1]])]
+    middle = measured("any", rounds)["median"]
     assert (middle["p99_ms"], middle["histogram_us"]) == (7.0, [[7e3, 1]])
+
+
+@pytest.mark.parametrize(("in_turn", "order"), [(True, "ababa"), (False, "aaabb")])
+def test_rounds_in_turn_and_one_that_fails(monkeypatch, capsys, in_turn, order):
+    """Else a machine that gets slower in an hour would tell on the last; one that fails is not tried again."""
+    made = []
+
+    def scenario(name):
+        def measure():
+            made.append(name)
+            if made.count(name) == 2 and name == "b":
+                raise RuntimeError("broken")
+            return {"seconds": 1.0}
+
+        return measure
+
+    monkeypatch.setattr(bench_run, "SCENARIOS", {name: scenario(name) for name in "ab"})
+    given = argparse.Namespace(rounds=3, lock=None, limit=10, keep=False, verbose=False)
+    groups = [["a", "b"]] if in_turn else [["a"], ["b"]]
+    assert sum(bench_run.measure(names, given) for names in groups) == 1
+    assert "".join(made) == order
+    told = capsys.readouterr().out
+    assert "b: failed: RuntimeError: broken" in told
+    assert told.splitlines()[-1].startswith("a {") is in_turn
 
 
 def test_a_percentile_is_the_end_of_its_bucket():

@@ -182,6 +182,39 @@ async def test_what_may_be_posted_or_not_fails_with_all_that_the_device_said_aft
     assert bench.held == 0
 
 
+async def test_a_bug_on_the_way_to_the_store_is_an_answer_too(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bench = Bench()
+
+    def buggy(*_: object) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(bench.logs, "begin_append", buggy)
+        ids = [bench.say("#a"), bench.say("#b")]
+        for _ in range(6):
+            await asyncio.sleep(0)
+    assert bench.told() == [("#a", ids[0]), ("#b", ids[1])]
+    assert [type(outcome.error) for _, _, outcome in bench.senders["ann"].settled_] == [Unavailable] * 2
+    assert bench.held == 0
+    assert [record.message for record in caplog.records] == ["committer failed"]
+    bench.say("#a")
+    await bench.calls(1)
+    await bench.answer_all()
+
+
+async def test_answers_are_taken_in_after_what_was_read_with_them() -> None:
+    """The news of what was posted comes from the store together with the answer, on another connection."""
+    bench = Bench()
+    bench.say("#a")
+    await bench.calls(1)
+    bench.logs.answer(0, None)
+    assert bench.told() == [], "not yet"
+    await asyncio.sleep(0)
+    assert bench.told()
+
+
 STEPS = st.lists(
     st.one_of(
         st.tuples(st.just("say"), st.integers(0, 99), st.integers(1, 40)),

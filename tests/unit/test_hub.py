@@ -8,12 +8,13 @@ import pytest
 
 from causerie.metrics import Metrics
 from causerie.wire.jsonmsg import Presence
-from gateway import lanes
+from gateway import hub, lanes
 from gateway.batch import Batch, Dialect, Notice, encoded
 from gateway.channel import Channel, Kept, Room
 from gateway.hub import Hub
 from gateway.lanes import Lanes
 from gateway.writer import OneByOne, Writer, writer
+from tests.support.timing import PATIENCE
 
 
 class Member:
@@ -309,3 +310,84 @@ async def test_a_large_room_is_sorted_once(house: House, monkeypatch: pytest.Mon
         house.say(room, str(said))
         house.hub.flush()
     assert sorted_ == [lanes.WORTH]
+
+
+# -- what is waited for ------------------------------------------------------------------------------------------------
+
+
+def post(room: Room, house: House, seq: int) -> None:
+    """The feed tells of a message."""
+    batch = Batch(seq, [f"m{seq}"], b"news\n")
+    room.append(batch)
+    house.hub.deliver(room, batch)
+
+
+async def turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+def acknowledge(house: House, member: Member, room: Room, seq: int) -> None:
+    """The store has answered."""
+    member.put(b"ack\n")
+    house.hub.release({room.log: seq})
+
+
+@pytest.fixture
+async def open_room(house: House) -> Room:
+    room = house.room("#r")
+    house.hub.channels["#r"] = room
+    return room
+
+
+@pytest.mark.parametrize("news_first", [True, False])
+async def test_an_answer_and_its_news_are_one_write_whatever_comes_first(
+    house: House, open_room: Room, monkeypatch: pytest.MonkeyPatch, news_first: bool
+) -> None:
+    monkeypatch.setattr(hub, "GATHER_S", 60)
+    sender, other = house.member(open_room), house.member(open_room)
+    house.hub.hold()
+    if news_first:
+        post(open_room, house, 1)
+        await turns(3)
+        acknowledge(house, sender, open_room, 1)
+    else:
+        acknowledge(house, sender, open_room, 1)
+        await turns(3)
+        assert house.hub.metrics.writes == 0, "the news is on its way"
+        post(open_room, house, 1)
+    await turns(3)
+    assert sorted(sender.received().split()) == [b"ack", b"news"]
+    assert other.received() == b"news\n"
+    assert house.hub.metrics.writes == 2
+
+
+async def test_an_answer_does_not_wait_for_long(house: House, open_room: Room) -> None:
+    """Where the feed is away, say."""
+    sender = house.member(open_room)
+    house.hub.hold()
+    acknowledge(house, sender, open_room, 1)
+    async with asyncio.timeout(PATIENCE):
+        while not house.hub.metrics.writes:
+            await asyncio.sleep(0.001)
+    assert sender.received() == b"ack\n"
+    sender.put(b"more\n")
+    async with asyncio.timeout(PATIENCE):
+        while house.hub.metrics.writes < 2:
+            await asyncio.sleep(0.001)
+    assert not house.hub._awaited
+
+
+@pytest.mark.parametrize("members", [0, 1])
+async def test_what_is_here_or_nobody_hears_is_not_waited_for(
+    house: House, open_room: Room, monkeypatch: pytest.MonkeyPatch, members: int
+) -> None:
+    monkeypatch.setattr(hub, "GATHER_S", 60)
+    sender = house.member()
+    for _ in range(members):
+        house.member(open_room)
+        open_room.append(Batch(1, ["m1"], b"news\n"))
+    house.hub.hold()
+    acknowledge(house, sender, open_room, 1)
+    await turns(3)
+    assert sender.received() == b"ack\n"
