@@ -328,19 +328,14 @@ class Sessions(Directory):
         if not code and changed:
             await self.tell(origin.sid)
 
-    async def shards_due(self) -> list[int]:
-        """For workers: the shards with sessions to look at now."""
-        firsts = [("ZRANGE", self._keys.due(shard), 0, 0, "WITHSCORES") for shard in range(SHARDS)]
-        *rows, (seconds, micros) = await self._executor.execute_many([*firsts, ("TIME",)])
-        now = int(seconds) * 1000 + int(micros) // 1000
-        return [shard for shard, row in enumerate(rows) if row and float(row[1]) <= now]
-
-    async def due(self, shard: int, limit: int) -> tuple[list[str], int]:
-        """For workers: sessions of a shard to look at now, and the store's clock in ms."""
+    async def due(self, limit: int) -> tuple[list[str], int, bool]:
+        """For workers: sessions to look at now, up to `limit` of each shard; the store's clock in ms; whether there may
+        be more.
+        """
         now = await self.now_ms()
-        key = self._keys.due(shard)
-        sids = await self._executor.execute("ZRANGEBYSCORE", key, "-inf", now, "LIMIT", 0, limit)
-        return [text(sid) for sid in sids], now
+        asked = [("ZRANGEBYSCORE", self._keys.due(n), "-inf", now, "LIMIT", 0, limit) for n in range(SHARDS)]
+        shards: list[list[bytes]] = await self._executor.execute_many(asked)
+        return [text(sid) for sids in shards for sid in sids], now, any(len(sids) == limit for sids in shards)
 
     async def claim(self, sids: Sequence[str], seen_ms: int, fresh_ms: int) -> list[Claim]:
         """For workers: decide about sessions whose time has come, if the store was not away since `seen_ms`

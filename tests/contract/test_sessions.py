@@ -10,6 +10,7 @@ from causerie.store import Store
 from causerie.store.keys import shard_of
 from causerie.store.sessions import RENEWALS, Claim, Renewal
 from tests.contract.people import back, bodies, code, person, say, states, tell, wait_for_the_next_millisecond
+from tests.support.timing import PATIENCE
 
 FRESH = 60_000
 
@@ -84,14 +85,20 @@ async def test_crashed_once_and_back(store: Store) -> None:
     assert await states(store, "#dev") == {"alice": "online"}
 
 
-async def test_only_shards_with_something_due_are_looked_into(store: Store) -> None:
+async def test_sessions_of_all_shards_whose_time_has_come_are_due(store: Store) -> None:
     sessions = store.sessions
-    alice, bob = await person(store, "alice"), await person(store, "bob")
-    await sessions.schedule([(alice.sid, 0), (bob.sid, 60_000)])
-    assert await sessions.shards_due() == [shard_of(alice.sid)]
-    assert (await sessions.due(shard_of(alice.sid), 10))[0] == [alice.sid]
-    await sessions.dismiss(alice.sid)
-    assert await sessions.shards_due() == []
+    people = [(await person(store, nick)).sid for nick in ("ann", "bob", "cid", "dan")]
+    assert (await sessions.due(10))[::2] == ([], False)
+    await sessions.schedule([(sid, 0) for sid in people[:3]])
+    sids, now, more = await sessions.due(10)
+    assert (sorted(sids), more) == (sorted(people[:3]), False)
+    assert abs(now - await sessions.now_ms()) < PATIENCE * 1000
+    some, _, more = await sessions.due(1)
+    assert more
+    assert len({shard_of(sid) for sid in some}) == len(some) == len({shard_of(sid) for sid in sids})
+    for sid in sids:
+        await sessions.dismiss(sid)
+    assert (await sessions.due(10))[::2] == ([], False)
 
 
 async def test_nothing_is_claimed_across_an_outage(store: Store) -> None:

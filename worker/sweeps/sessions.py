@@ -7,26 +7,19 @@ from __future__ import annotations
 from causerie.store.sessions import Claim
 from worker.sweeps import Context, sweep
 
-BATCH = 500
-REPAIR_AGAIN_MS = 1000
+BATCH = 32
+"""Sessions of each shard that are looked at together."""
 
 
 @sweep(lambda context: min(0.5, context.outage.limit / 2), everywhere=True)
 async def due_sessions(context: Context) -> None:
     """Look at every session that is due. Raises `Unavailable`."""
-    if not context.outage.over:
-        return
-    shards = await context.store.sessions.shards_due()
-    context.outage.seen()
-    for shard in shards:
-        while context.outage.over:
-            sids, now = await context.store.sessions.due(shard, BATCH)
-            context.outage.seen()
-            if not sids or not context.outage.over:
-                break
+    more = True
+    while more and context.outage.over:
+        sids, now, more = await context.store.sessions.due(BATCH)
+        context.outage.seen()
+        if sids and context.outage.over:
             await look(context, sids, now)
-            if len(sids) < BATCH:
-                break
 
 
 async def look(context: Context, sids: list[str], seen_ms: int) -> None:
