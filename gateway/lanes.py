@@ -43,7 +43,10 @@ class Lane:
             return self.members, self.fds, late
         fds = self.fds[:]
         for member in late:
-            del fds[bisect_left(fds, member.fd)]
+            place = bisect_left(fds, member.fd)
+            if fds[place] != member.fd:
+                raise LookupError("a member is not where it was sorted")  # rather than leave out somebody else
+            del fds[place]
         return _Without(self.members, late), fds, late
 
 
