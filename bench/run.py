@@ -71,25 +71,33 @@ def measured(name: str, rounds: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def measure(names: list[str], given: argparse.Namespace) -> int:
-    """Measure scenarios, their rounds in turn, and report them; how many failed."""
+    """Measure scenarios, their rounds in turn, and report them, also when this is ended early; how many failed."""
     rounds: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
-    failed = 0
-    with alone(given.lock):
-        for _ in range(given.rounds):
-            for name in list(rounds):
-                try:
-                    with bounded(given.limit):
+    failed: list[str] = []
+
+    @contextlib.contextmanager
+    def tried(name: str) -> Iterator[None]:
+        try:
+            yield
+        except Absent as absent:
+            print(f"{name}: skipped: {absent}", flush=True)
+            del rounds[name]
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other scenarios go on
+            print(f"{name}: failed: {type(error).__name__}: {error}", flush=True)
+            del rounds[name]
+            failed.append(name)
+
+    try:
+        with alone(given.lock):
+            for _ in range(given.rounds):
+                for name in list(rounds):
+                    with tried(name), bounded(given.limit):
                         rounds[name].append(SCENARIOS[name]())
-                except Absent as absent:
-                    print(f"{name}: skipped: {absent}", flush=True)
-                    del rounds[name]
-                except Exception as error:  # noqa: BLE001 - whatever it is, the other scenarios go on
-                    print(f"{name}: failed: {type(error).__name__}: {error}", flush=True)
-                    del rounds[name]
-                    failed += 1
-    for name, its in rounds.items():
-        report(measured(name, its), given)
-    return failed
+    finally:
+        for name in [name for name, its in rounds.items() if its]:
+            with tried(name):
+                report(measured(name, rounds[name]), given)
+    return len(failed)
 
 
 def report(result: dict[str, Any], given: argparse.Namespace) -> None:
@@ -112,7 +120,7 @@ def arguments() -> argparse.Namespace:
     )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--limit", type=int, default=300, help="seconds that a round may take (%(default)s)")
-    parser.add_argument("--lock", metavar="FILE", help="hold a lock on FILE during a scenario")
+    parser.add_argument("--lock", metavar="FILE", help="hold a lock on FILE while measuring")
     parser.add_argument("--apart", action="store_true", help="in a network namespace, past the machine's firewall")
     parser.add_argument("--in-turn", action="store_true", help="a round of each after the other, not all of one")
     parser.add_argument("--keep", action="store_true", help=f"write {RESULTS.name}/NAME.json")

@@ -159,18 +159,13 @@ class Committer:
 
     def _back(self, call: list[Batch], found: list[Outcome] | Exception) -> None:
         posted: dict[str, int] = {}
-        if isinstance(found, Exception):
-            if not isinstance(found, Unavailable):
-                log.error("committer failed", exc_info=found)
-            for room, batch in call:
-                self._fail(room, self._queues[room], batch)
-        else:
-            outcomes = iter(found)
-            for room, batch in call:
-                for waiting in batch:
-                    outcome = next(outcomes)
-                    self._settle(waiting, room, outcome)
-                posted[room] = outcome.seq
+        try:
+            if isinstance(found, Exception):
+                self._fail_all(call, found)
+            else:
+                self._settle_all(call, found, posted)
+        except Exception:  # the rooms have to go on
+            log.exception("answers failed")
         crowded = self._away == self._most_away
         self._away -= 1
         self._hub.release(posted)
@@ -181,6 +176,21 @@ class Committer:
                 del self._queues[room]
         if self._gathering and (crowded or not self._away):
             self._loop.call_soon(self._leave)
+
+    def _settle_all(self, call: list[Batch], outcomes: list[Outcome], posted: dict[str, int]) -> None:
+        """Tell everybody; `posted` then says up to which seq something was posted in rooms."""
+        each = iter(outcomes)
+        for room, batch in call:
+            its = [next(each) for _ in batch]
+            for waiting, outcome in zip(batch, its, strict=True):
+                self._settle(waiting, room, outcome)
+            posted[room] = max([outcome.seq for outcome in its])
+
+    def _fail_all(self, call: list[Batch], error: Exception) -> None:
+        if not isinstance(error, Unavailable):
+            log.error("committer failed", exc_info=error)
+        for room, batch in call:
+            self._fail(room, self._queues[room], batch)
 
     # -- direct messages -------------------------------------------------------------------------------------------
 

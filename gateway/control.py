@@ -51,6 +51,10 @@ class ControlLoop:
         del data
         self._nudged.set()
 
+    def register_again(self) -> None:
+        """The store was away: it may have come back without its memory."""
+        self._register_at = 0.0
+
     async def stop(self) -> None:
         """Follow no more."""
         if self._task is None:
@@ -70,7 +74,7 @@ class ControlLoop:
                     self._applied = note.id
                 await self._register()
             except Unavailable:
-                self._register_at = 0.0  # it may come back without its memory
+                self.register_again()
             except Exception:  # whatever it is, bans and orders to stop have to come through afterwards
                 log.exception("following the notes to all gateways failed")
             with contextlib.suppress(TimeoutError):

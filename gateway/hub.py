@@ -155,8 +155,8 @@ class Hub:
                 self._hurry()
 
     def _hurry(self) -> None:
-        """Nothing is waited for any more."""
-        if self._writing is not None and self._waits:
+        """Nothing is waited for any more but the time between two rounds."""
+        if self._writing is not None and self._waits and self._loop.time() >= self._last + GATHER_S:
             self._writing.cancel()
             self._flush_soon()
 
@@ -191,9 +191,13 @@ class Hub:
                     self._let_go(channel)
             waiting, self._waiting = self._waiting, []
             for connection in waiting:
-                data = connection.take_out()
-                if data:
-                    self._writer.each(connection, data)
+                try:
+                    data = connection.take_out()
+                    if data:
+                        self._writer.each(connection, data)
+                except Exception:  # one connection that cannot be written to is no reason to leave the others mute
+                    log.exception("something cannot be written")
+                    connection.abort()
         finally:
             self._writer.done()
         self.metrics.writes += len(waiting)

@@ -145,6 +145,7 @@ class Node:
 
     def _on_state(self, up: bool) -> None:
         if up:
+            self.control.register_again()
             self.wheel.renew_everybody()
 
     async def _care(self) -> None:

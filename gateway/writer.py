@@ -117,6 +117,8 @@ class Together:
 
     def all(self, targets: Iterable[Target], fds: array[int], data: bytes) -> None:
         """The same for many."""
+        if not fds:  # a part without a place would lend its neighbour's to the next
+            return
         if not self._fits(data):
             OneByOne.all(targets, fds, data)
             return

@@ -17,6 +17,7 @@ from causerie.names import GAME, INBOX, MAX_BODY
 from causerie.store.direct import MAX_SENDERS
 from causerie.store.keys import Keys
 from causerie.store.logs import Logs, middle, prefix, tail, text
+from causerie.store.resp import all_done
 from causerie.store.scripts import Scripts
 
 MOST_GAMES = 1000
@@ -276,13 +277,14 @@ class Games:
         seconds, micros = await self._executor.execute("TIME")
         now = int(seconds) * 1000 + int(micros) // 1000
         key = self._keys.workers
-        _, alive, _ = await self._executor.execute_many(
+        replies = await self._executor.execute_many(
             [
                 ("ZADD", key, now + WORKER_TTL_MS, worker),
                 ("ZRANGEBYSCORE", key, now, "+inf"),
                 ("ZREMRANGEBYSCORE", key, "-inf", now - 60_000),
             ]
         )
+        _, alive, _ = all_done(replies)
         return {text(one) for one in alive}
 
     async def check_out(self, worker: str) -> None:

@@ -176,6 +176,8 @@ class Logs:
             self._cleared.learn(room, version, rows[at], posts, own, doubts)
             outcomes += map(outcome, own)
             at += 1 + len(posts)
+        if len(rows) != at:
+            raise RuntimeError(f"{len(rows)} answers of room_append instead of {at}")
         return outcomes
 
     async def head(self, log: str) -> Position:

@@ -81,7 +81,15 @@ class Trouble:
 
 
 Done = Callable[[Any], None]
-"""Takes a reply; of a command that was refused or not answered, the `ReplyError` or the `Unavailable`."""
+"""Takes a reply; of a command that was refused or not answered, the `ReplyError` or the `Unavailable` (or a bug's)."""
+
+
+def all_done(replies: list[Any]) -> list[Any]:
+    """The replies of `execute_many` where all have to be good. Raises the first `ReplyError` among them."""
+    for reply in replies:
+        if isinstance(reply, ReplyError):
+            raise reply
+    return replies
 
 
 class Executor(Protocol):
@@ -122,7 +130,10 @@ class ByTask:
     async def _finish(self, done: Done, args: tuple[Arg, ...]) -> None:
         try:
             reply = await self.execute(*args)
-        except (Unavailable, ReplyError) as error:
+        except asyncio.CancelledError:
+            hand_over(done, Unavailable())
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, somebody waits for it
             reply = error
         hand_over(done, reply)
 

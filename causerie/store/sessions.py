@@ -19,7 +19,7 @@ from causerie.names import GAME, LOBBY
 from causerie.store.directory import Directory, mute_end
 from causerie.store.keys import SHARDS, Keys, shard_of
 from causerie.store.logs import Logs, position, refusal, text
-from causerie.store.resp import ReplyError
+from causerie.store.resp import ReplyError, all_done
 from causerie.store.scripts import Scripts
 
 MAX_DEVICES = 8
@@ -334,7 +334,7 @@ class Sessions(Directory):
         """
         now = await self.now_ms()
         asked = [("ZRANGEBYSCORE", self._keys.due(n), "-inf", now, "LIMIT", 0, limit) for n in range(SHARDS)]
-        shards: list[list[bytes]] = await self._executor.execute_many(asked)
+        shards = all_done(await self._executor.execute_many(asked))
         return [text(sid) for sids in shards for sid in sids], now, any(len(sids) == limit for sids in shards)
 
     async def claim(self, sids: Sequence[str], seen_ms: int, fresh_ms: int) -> list[Claim]:

@@ -8,7 +8,7 @@ import pytest
 
 from causerie.errors import Unavailable
 from causerie.store import Store
-from causerie.store.resp import Connection, ReplyError
+from causerie.store.resp import ByTask, Connection, ReplyError
 from causerie.store.scripts import SCRIPTS
 from tests.support.timing import PATIENCE
 
@@ -71,6 +71,17 @@ async def test_a_bug_in_who_takes_a_reply_costs_others_nothing(store: Store, cap
     await replies.first(1)
     assert await store.executor.execute("GET", key) == b"1"
     assert [record.exc_info[0] for record in caplog.records if record.exc_info] == [ZeroDivisionError]
+
+
+@pytest.mark.parametrize("surprise", [KeyError, asyncio.CancelledError])
+async def test_whatever_becomes_of_it_who_began_hears_of_it(surprise: type[BaseException]) -> None:
+    class Surprising(ByTask):
+        async def execute(self, *args: object) -> Any:
+            raise surprise(*args)
+
+    replies = Replies()
+    Surprising().begin(replies, "PING")
+    assert isinstance((await replies.first(1))[0], Unavailable if surprise is asyncio.CancelledError else surprise)
 
 
 async def test_a_script_that_was_begun_is_loaded_on_the_way(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,6 +48,30 @@ def test_rounds_in_turn_and_one_that_fails(monkeypatch, capsys, in_turn, order):
     assert told.splitlines()[-1].startswith("a {") is in_turn
 
 
+def test_what_was_measured_is_told_also_when_it_is_ended_early(monkeypatch, capsys):
+    def scenario():
+        if made:
+            raise KeyboardInterrupt
+        made.append(1)
+        return {"seconds": 1.0}
+
+    made = []
+    monkeypatch.setattr(bench_run, "SCENARIOS", {"a": scenario})
+    given = argparse.Namespace(rounds=3, lock=None, limit=10, keep=False, verbose=False)
+    with pytest.raises(KeyboardInterrupt):
+        bench_run.measure(["a"], given)
+    assert capsys.readouterr().out.startswith("a {")
+
+
+def test_rounds_that_do_not_go_together_cost_others_nothing(monkeypatch, capsys):
+    rounds = iter([{"x": 1}, {"y": 1}])
+    monkeypatch.setattr(bench_run, "SCENARIOS", {"a": lambda: next(rounds), "b": lambda: {"seconds": 1.0}})
+    given = argparse.Namespace(rounds=2, lock=None, limit=10, keep=False, verbose=False)
+    assert bench_run.measure(["a", "b"], given) == 1
+    told = capsys.readouterr().out.splitlines()
+    assert [line.partition(" ")[0] for line in told] == ["a:", "b"]
+
+
 def test_a_percentile_is_the_end_of_its_bucket():
     histogram = [(1.0, 98), (2.0, 1), (3.0, 1)]
     assert [scenarios.percentile(histogram, share) for share in (0.5, 0.98, 0.99, 0.999)] == [1.0, 1.0, 2.0, 3.0]

@@ -204,6 +204,28 @@ async def test_a_bug_on_the_way_to_the_store_is_an_answer_too(
     await bench.answer_all()
 
 
+@pytest.mark.parametrize("mishap", ["too few answers", "a connection's bug"])
+async def test_after_a_mishap_with_answers_the_room_goes_on(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, mishap: str
+) -> None:
+    bench = Bench()
+    bench.say("#a")
+    await bench.calls(1)
+    if mishap == "too few answers":
+        bench.logs.away.pop(0)([])
+    else:
+        monkeypatch.setattr(Sender, "poison", lambda *_: 1 / 0)
+        await bench.answer(0, Unavailable())
+    for _ in range(4):
+        await asyncio.sleep(0)
+    assert [record.message for record in caplog.records] == ["answers failed"]
+    assert bench.held == 0
+    after = bench.say("#a", "bob")
+    await bench.calls(2)
+    await bench.answer_all()
+    assert [re for _, re, _ in bench.senders["bob"].settled_] == [after]
+
+
 async def test_answers_are_taken_in_after_what_was_read_with_them() -> None:
     """The news of what was posted comes from the store together with the answer, on another connection."""
     bench = Bench()

@@ -199,6 +199,20 @@ async def test_who_has_something_else_to_write_gets_both_in_one(house: House, bu
         assert stranger.received() == b"ack\n"
 
 
+async def test_one_who_cannot_be_written_to_leaves_nobody_mute(
+    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    bad, good = house.member(), house.member()
+    ended = []
+    monkeypatch.setattr(bad, "abort", lambda: ended.append(bad))
+    monkeypatch.setattr(bad, "take_out", lambda: 1 / 0)
+    bad.put(b"bad\n")
+    good.put(b"good\n")
+    house.hub.flush()
+    assert good.received() == b"good\n"
+    assert (ended, len(caplog.records)) == ([bad], 1)
+
+
 async def test_who_was_woken_twice_has_everything_once(house: House) -> None:
     """As one who was brought to the head by a write of its own, and told something more in the same turn."""
     room = house.room("#r")
@@ -360,6 +374,20 @@ async def test_an_answer_and_its_news_are_one_write_whatever_comes_first(
     assert sorted(sender.received().split()) == [b"ack", b"news"]
     assert other.received() == b"news\n"
     assert house.hub.metrics.writes == 2
+
+
+async def test_answers_in_a_row_are_rounds_no_closer_than_ever(
+    house: House, open_room: Room, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(hub, "GATHER_S", 60)
+    member = house.member(open_room)
+    house.hub._last = asyncio.get_running_loop().time()  # something was written just now
+    for seq in (1, 2, 3):
+        house.hub.hold()
+        post(open_room, house, seq)
+        acknowledge(house, member, open_room, seq)
+        await turns(3)
+    assert house.hub.metrics.writes == 0
 
 
 async def test_an_answer_does_not_wait_for_long(house: House, open_room: Room) -> None:

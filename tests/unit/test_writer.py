@@ -115,6 +115,19 @@ def test_all_and_each_in_one_round(out: Writer, peers: Peers) -> None:
         assert [peer.received() for peer in some] == [b"to all"] * 100 + [b"to one"] * 50
 
 
+@pytest.mark.parametrize("before", [0, FEW])
+def test_who_gets_the_same_as_nobody_gets_that(out: Writer, peers: Peers, before: int) -> None:
+    """All of a lane can have something else to write; the next to be written to may want its very bytes."""
+    some = peers(FEW + 1)
+    news = b"news"
+    out.all(some[:before], fds(some[:before]), b"other")
+    out.all([], array("i"), news)
+    for peer in some[before:]:
+        out.each(peer, news)
+    out.done()
+    assert [peer.received() for peer in some] == [b"other"] * before + [news] * (FEW + 1 - before)
+
+
 def test_what_a_full_or_broken_socket_does_not_take_is_left(out: Writer, peers: Peers) -> None:
     some = peers(FEW + 10)
     full, broken, *others = some
