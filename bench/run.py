@@ -103,7 +103,7 @@ def measure(names: list[str], given: argparse.Namespace) -> int:
 def report(result: dict[str, Any], given: argparse.Namespace) -> None:
     """Print, and keep what is to be kept."""
     name = result["scenario"]
-    if given.keep:
+    if given.keep and result["rounds"] == given.rounds:
         RESULTS.mkdir(parents=True, exist_ok=True)
         text = re.sub(r"\[\s+([\d.]+),\s+(\d+)\s+\]", r"[\1, \2]", json.dumps(result, indent=1))  # a bucket a line
         Path(RESULTS / f"{name}.json").write_text(text + "\n", encoding="utf-8")

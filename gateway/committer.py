@@ -120,13 +120,16 @@ class Committer:
             if self._away:
                 self._start = self._loop.call_later(GATHER_S, self._leave)
             else:
-                self._start = self._loop.call_soon(self._leave)
+                self._leave_soon()
+
+    def _leave_soon(self) -> None:
+        if self._start is not None:
+            self._start.cancel()
+        self._start = self._loop.call_soon(self._leave)
 
     def _leave(self) -> None:
         """A batch of each room in which something waits, as far as calls may be away."""
-        if self._start is not None:
-            self._start.cancel()
-            self._start = None
+        self._start = None
         while self._gathering and self._away < self._most_away:
             self._go(self._call())
 
@@ -163,7 +166,7 @@ class Committer:
             if isinstance(found, Exception):
                 self._fail_all(call, found)
             else:
-                self._settle_all(call, found, posted)
+                posted = self._settle_all(call, found)
         except Exception:  # the rooms have to go on
             log.exception("answers failed")
         crowded = self._away == self._most_away
@@ -175,16 +178,19 @@ class Committer:
             else:
                 del self._queues[room]
         if self._gathering and (crowded or not self._away):
-            self._loop.call_soon(self._leave)
+            self._leave_soon()
 
-    def _settle_all(self, call: list[Batch], outcomes: list[Outcome], posted: dict[str, int]) -> None:
-        """Tell everybody; `posted` then says up to which seq something was posted in rooms."""
-        each = iter(outcomes)
+    def _settle_all(self, call: list[Batch], outcomes: list[Outcome]) -> dict[str, int]:
+        """Tell everybody; up to which seq something was posted in each room."""
+        posted: dict[str, int] = {}
+        at = 0
         for room, batch in call:
-            its = [next(each) for _ in batch]
+            its = outcomes[at : at + len(batch)]
+            at += len(batch)
             for waiting, outcome in zip(batch, its, strict=True):
                 self._settle(waiting, room, outcome)
             posted[room] = max([outcome.seq for outcome in its])
+        return posted
 
     def _fail_all(self, call: list[Batch], error: Exception) -> None:
         if not isinstance(error, Unavailable):

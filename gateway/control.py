@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from causerie.errors import Unavailable
 from causerie.store.control import GATEWAY_TTL_S
+from causerie.waiting import set_within
 
 if TYPE_CHECKING:
     from causerie.store.control import ControlNote
@@ -32,9 +33,8 @@ class ControlLoop:
     def __init__(self, node: Node) -> None:
         self._node = node
         self._applied = ""
-        self._registered = ""
-        """What was applied when the gateway last said that it lives."""
         self._register_at = 0.0
+        """When the gateway says again that it lives, and what it has applied."""
         self._nudged = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -52,7 +52,7 @@ class ControlLoop:
         self._nudged.set()
 
     def register_again(self) -> None:
-        """The store was away: it may have come back without its memory."""
+        """There is news, or the store was away and may have come back without its memory."""
         self._register_at = 0.0
 
     async def stop(self) -> None:
@@ -72,21 +72,20 @@ class ControlLoop:
                 for note in await control.follow(self._applied):
                     await self._apply(note)
                     self._applied = note.id
+                    self.register_again()
                 await self._register()
             except Unavailable:
                 self.register_again()
             except Exception:  # whatever it is, bans and orders to stop have to come through afterwards
                 log.exception("following the notes to all gateways failed")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(POLL_S):
-                    await self._nudged.wait()
+            await set_within(self._nudged, POLL_S)
             self._nudged.clear()
 
     async def _register(self) -> None:
         now = self._node.loop.time()
-        if self._applied != self._registered or now >= self._register_at:
+        if now >= self._register_at:
             await self._node.store.control.register(self._node.id, self._applied)
-            self._registered, self._register_at = self._applied, now + REGISTER_S
+            self._register_at = now + REGISTER_S
 
     async def _apply(self, note: ControlNote) -> None:
         if note.kind == "addresses":

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from causerie.waiting import set_within
 from gateway.rest.app import create_app
 from gateway.tcpinfo import prepare
 from gateway.websocket import WebSocketClient
@@ -153,9 +154,7 @@ class HttpServer(uvicorn.Server):
     async def main_loop(self) -> None:
         """Keep the date of the answers, until stopped; uvicorn's own loop looks ten times a second whether it is."""
         while not await self.on_tick(0):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(DATE_S):
-                    await self._stopping.wait()
+            await set_within(self._stopping, DATE_S)
 
     async def start(self, sock: socket.socket) -> None:
         """Serve on a listening socket; returns when it does."""

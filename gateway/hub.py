@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from gateway.connection import Connection
 
 GATHER_S: Final = 0.001
-"""Under load, the least time between two rounds of writing, and how long one waits for answers of the store."""
+"""Under load, the least time between two rounds of writing, and how long one waits for answers of the store, or their
+news.
+"""
 
 COUNTED: Final = 2000
 """Members told how many there are, a second: a room that fills up must not be busy with that alone."""
@@ -180,15 +182,9 @@ class Hub:
         self._writing = None
         self._awaited.clear()
         dirty, self._dirty = self._dirty, []
-        waiting: list[Connection] = []
         try:
             for i, channel in enumerate(dirty, 1):
-                try:
-                    self.spread(channel, last=i == len(dirty))
-                except Exception:  # one room that cannot be shown is no reason to leave the others without news
-                    log.exception("news of %s cannot be given", channel.log)
-                    self._writer.done()  # what was said comes before the last words
-                    self._let_go(channel)
+                self._give(channel, last=i == len(dirty))
             waiting, self._waiting = self._waiting, []
             for connection in waiting:
                 try:
@@ -202,6 +198,14 @@ class Hub:
             self._writer.done()
         self.metrics.writes += len(waiting)
         self._last = self._loop.time()
+
+    def _give(self, channel: Channel, *, last: bool) -> None:
+        try:
+            self.spread(channel, last=last)
+        except Exception:  # one room that cannot be shown is no reason to leave the others without news
+            log.exception("news of %s cannot be given", channel.log)
+            self._writer.done()  # what was said comes before the last words
+            self._let_go(channel)
 
     def close(self) -> None:
         """Write nothing any more."""

@@ -105,10 +105,7 @@ class Client(Connection):
         """Begin what a message asks for that came to one at leisure, and alone: `data_received` without detours."""
         if self.session is not None:
             self.heard = self.node.loop.time()
-        try:
-            re, request = self._understood(message)
-        except Violation as violation:
-            re, request = violation.re, violation
+        re, request = self._understood(message)
         if not self._begin(re, request):
             self._waiting = re, request
 
@@ -122,10 +119,7 @@ class Client(Connection):
             budget -= 1
             taken, self._waiting = self._waiting, None
             if taken is None:
-                try:
-                    taken = self._take()
-                except Violation as violation:
-                    taken = violation.re, violation
+                taken = self._take()
                 if taken is None:
                     break
             if not self._begin(*taken):
@@ -166,12 +160,18 @@ class Client(Connection):
                 self.transport.pause_reading()
 
     def _take(self) -> tuple[int | None, Request] | None:
-        """The next request, None if there is none. Raises `Violation`."""
+        """The next request, None if there is none."""
         raise NotImplementedError
 
     def _understood(self, item: bytes | Mark) -> tuple[int | None, Request]:
-        """What a message of the framer asks for. Raises `Violation`."""
+        """What a message of the framer asks for; where it cannot be told, the violation that it is."""
         self.node.counted.received += 1
+        try:
+            return self._read(item)
+        except Violation as violation:
+            return violation.re, violation
+
+    def _read(self, item: bytes | Mark) -> tuple[int | None, Request]:
         if item is Mark.BINARY:
             raise Violation("frames are text")
         if item is Mark.TOO_LONG:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
@@ -37,7 +37,7 @@ class Lane:
         self.fds = array("i", [member.fd for member in self.members])
 
     def split(self, busy: Collection[Connection]) -> tuple[Iterable[Connection], array[int], list[Connection]]:
-        """Those who are not busy, their sockets, and those who are."""
+        """Those who are not busy (to be iterated over once), their sockets, and those who are."""
         late = [member for member in busy if member.dialect == self.dialect and is_plain(member)]
         if not late:
             return self.members, self.fds, late
@@ -47,20 +47,8 @@ class Lane:
             if fds[place] != member.fd:
                 raise LookupError("a member is not where it was sorted")  # rather than leave out somebody else
             del fds[place]
-        return _Without(self.members, late), fds, late
-
-
-class _Without:
-    """All but some, who are looked for only when somebody asks: as a rule nobody does."""
-
-    __slots__ = ("_all", "_some")
-
-    def __init__(self, everybody: list[Connection], some: list[Connection]) -> None:
-        self._all = everybody
-        self._some = some
-
-    def __iter__(self) -> Iterator[Connection]:
-        return (member for member in self._all if member not in self._some)
+        # the others are looked for only when somebody asks: as a rule nobody does
+        return (member for member in self.members if member not in late), fds, late
 
 
 class Lanes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import math
 import random
@@ -16,6 +15,7 @@ from causerie.model import Mids
 from causerie.service import Service
 from causerie.settings import Settings
 from causerie.store import Store
+from causerie.waiting import set_within
 from gateway.addresses import Addresses
 from gateway.batch import encoded
 from gateway.committer import Committer
@@ -150,9 +150,7 @@ class Node:
 
     async def _care(self) -> None:
         while not self.leaving.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(CARE_S):
-                    await self.leaving.wait()
+            await set_within(self.leaving, CARE_S)
             try:
                 self.relay.close_empty()
                 self.relay.compare_some(COMPARED_A_ROUND)

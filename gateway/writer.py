@@ -40,7 +40,9 @@ class Writer(Protocol):
         """Something for one."""
 
     def all(self, targets: Iterable[Target], fds: array[int], data: bytes) -> None:
-        """The same for many, whose sockets are `fds` (of type i). `targets` may be iterated over until `done`."""
+        """The same for many, whose sockets are `fds` (of type i). `targets` is iterated over once
+        at most, not later than in `done`.
+        """
 
     def done(self) -> None:
         """The round is over: everything is written, or left."""

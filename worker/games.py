@@ -16,6 +16,7 @@ from causerie.errors import Unavailable
 from causerie.referee import Referee, Seat, Standing
 from causerie.store import Store
 from causerie.store.feed import Feed
+from causerie.waiting import set_within
 
 LOOK_S: Final = 0.5
 """Seconds between two looks at who runs what; well below the time after which a worker counts as dead."""
@@ -58,7 +59,7 @@ class Runners:
                     await self._look_around()
                 except Unavailable:
                     _log.info("store away", sweep="games")
-                await _signal(self._look, LOOK_S)
+                await set_within(self._look, LOOK_S)
         finally:
             await self._leave()
 
@@ -130,7 +131,7 @@ class Runners:
                 last_seen = self._loop.time()
             elif self._loop.time() - last_seen > LINGER_S and await self._finish(room):
                 return
-            await _signal(table.woken, IDLE_S)
+            await set_within(table.woken, IDLE_S)
 
     async def _finish(self, room: str) -> bool:
         """The game is over: nobody needs to run it."""
@@ -155,10 +156,3 @@ class Runners:
                 await self._store.control.publish("games", {})
         if self._feed is not None:
             await self._feed.close()
-
-
-async def _signal(event: asyncio.Event, seconds: float) -> None:
-    """Return when the event is set, or after so many seconds."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(seconds):
-            await event.wait()

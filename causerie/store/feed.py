@@ -16,7 +16,8 @@ from typing import Any
 from causerie.errors import Unavailable
 from causerie.store.connect import Target
 from causerie.store.keys import Keys
-from causerie.store.resp import Connection, Executor, ReplyError, Wire, pack
+from causerie.store.resp import Connection, Executor, ReplyError, Wire, pack, resolve
+from causerie.waiting import set_within
 
 PROBE_S = 1.0
 """Seconds between probes; delivery counts as proven for three of them."""
@@ -124,10 +125,9 @@ class Feed:
             self._deliver(channel, reply[2])
         elif kind == b"subscribe":
             for confirmed in self._confirming.pop(channel, (0.0, []))[1]:
-                if not confirmed.done():
-                    confirmed.set_result(None)
-            if self._restored is not None and self._restored[0] == channel and not self._restored[1].done():
-                self._restored[1].set_result(None)
+                resolve(confirmed, None)
+            if self._restored is not None and self._restored[0] == channel:
+                resolve(self._restored[1], None)
 
     def _deliver(self, channel: bytes, data: bytes) -> None:
         if channel == self._control:
@@ -146,12 +146,9 @@ class Feed:
         for channel, (_, waiting) in failed.items():
             self._logs.discard(self._keys.log_of(channel.decode()))
             for confirmed in waiting:
-                if not confirmed.done():
-                    confirmed.set_exception(Unavailable())
-                    confirmed.exception()
-        if self._restored is not None and not self._restored[1].done():
-            self._restored[1].set_exception(Unavailable())
-            self._restored[1].exception()
+                resolve(confirmed, Unavailable())
+        if self._restored is not None:
+            resolve(self._restored[1], Unavailable())
         self._outgoing.clear()
         self._lost.set()
 
@@ -200,9 +197,7 @@ class Feed:
         while self._wire is not None:
             with contextlib.suppress(Unavailable, ReplyError):
                 await self._executor.execute("PUBLISH", self._probe, b"")
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PROBE_S):
-                    await self._lost.wait()
+            await set_within(self._lost, PROBE_S)
             now = self._loop.time()
             oldest = next((since for since, _ in self._confirming.values()), now)
             if now - self._seen > 3 * PROBE_S or now - oldest > self._target.timeout:

@@ -19,6 +19,7 @@ from causerie.errors import GOODBYES, Goodbye, Refused
 from causerie.model import Chunk, Entry, Origin, Outcome, Position, Post, new_epoch
 from causerie.store.cleared import Cleared
 from causerie.store.keys import Keys
+from causerie.store.resp import resolve
 from causerie.store.scripts import Scripts
 
 ID_WINDOW = 256
@@ -136,7 +137,7 @@ class Logs:
         Posts of one device to one room must not be under way in two calls (`cleared.py`).
         """
         future: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
-        self.begin_append(batches, partial(_resolve, future))
+        self.begin_append(batches, partial(resolve, future, raised=Exception))
         return await future
 
     def begin_append(self, batches: Sequence[Batch], done: Callable[[list[Outcome] | Exception], None]) -> None:
@@ -237,15 +238,6 @@ def outcome(row: int | Sequence[Any]) -> Outcome:
     if row[0] == 0:
         return Outcome(0, False, refusal(row))
     return Outcome(int(row[1]), row[0] == 2, None, text(row[2]) if len(row) > 2 else "")
-
-
-def _resolve(future: asyncio.Future[list[Outcome]], found: list[Outcome] | Exception) -> None:
-    if future.done():
-        return
-    if isinstance(found, Exception):
-        future.set_exception(found)
-    else:
-        future.set_result(found)
 
 
 def _told(post: Post, channel: str, tails: dict[bytes, int], ids: dict[str, int]) -> tuple[str, bytes]:

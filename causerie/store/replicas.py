@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from causerie.errors import Unavailable
-from causerie.store.resp import AWAY, Arg, ByTask, Connection, ReplyError
+from causerie.store.resp import Arg, ByTask, Connection, ReplyError, all_done, resolve
 
 PATIENCE_MS: Final = 1000
 """How long a write waits for the replicas; less than a `Connection` waits for an answer."""
@@ -31,10 +31,7 @@ class Replicated(ByTask):
 
     async def execute(self, *args: Arg) -> Any:
         """See `Executor`."""
-        reply = (await self.execute_many([args]))[0]
-        if isinstance(reply, ReplyError):
-            raise Unavailable(f"the store says: {reply}") if reply.code in AWAY else reply
-        return reply
+        return all_done(await self.execute_many([args]))[0]
 
     async def execute_many(self, commands: Sequence[tuple[Arg, ...]]) -> list[Any]:
         """See `Executor`. `Unavailable` also when too few replicas answer in time."""
@@ -67,11 +64,4 @@ class Replicated(ByTask):
 
 
 def _pass_on(reply: asyncio.Future[Any], turn: asyncio.Future[Any]) -> None:
-    if turn.done():
-        return
-    error = reply.exception()
-    if error is None:
-        turn.set_result(reply.result())
-    else:
-        turn.set_exception(error)
-        turn.exception()
+    resolve(turn, reply.exception() or reply.result())

@@ -18,6 +18,7 @@ from typing import Any, Protocol, cast
 import hiredis
 
 from causerie.errors import Unavailable
+from causerie.waiting import set_within
 
 Arg = bytes | str | int | float
 
@@ -85,11 +86,24 @@ Done = Callable[[Any], None]
 
 
 def all_done(replies: list[Any]) -> list[Any]:
-    """The replies of `execute_many` where all have to be good. Raises the first `ReplyError` among them."""
+    """The replies of `execute_many` where all have to be good. Raises the first `ReplyError` among them, or
+    `Unavailable` where it is one of `AWAY`.
+    """
     for reply in replies:
         if isinstance(reply, ReplyError):
-            raise reply
+            raise Unavailable(f"the store says: {reply}") if reply.code in AWAY else reply
     return replies
+
+
+def resolve(future: asyncio.Future[Any], found: Any, raised: type[Exception] = Unavailable) -> None:
+    """Give a result, or what is to be raised, to a future that may be done already and that nobody need wait for."""
+    if future.done():
+        return
+    if isinstance(found, raised):
+        future.set_exception(found)
+        future.exception()
+    else:
+        future.set_result(found)
 
 
 class Executor(Protocol):
@@ -259,9 +273,9 @@ class Connection:
         """
         future: asyncio.Future[Any] = self._loop.create_future()
         if self._wire is None:
-            _resolve(future, Unavailable())
+            resolve(future, Unavailable())
             return future
-        self._queue(partial(_resolve, future), args)
+        self._queue(partial(resolve, future), args)
         if not self._flushing:
             self._flushing = True
             self._loop.call_soon(self._flush)
@@ -346,10 +360,7 @@ class Connection:
     async def _watch(self) -> None:
         looked = self._loop.time()
         while self._wire is not None:
-            # Not `wait_for`: that of Python 3.11 swallows a cancellation that comes together with the event.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self._timeout / 4):
-                    await self._lost.wait()
+            await set_within(self._lost, self._timeout / 4)
             now, before = self._loop.time(), looked
             looked = now
             if now - before > self._timeout / 2:
@@ -372,13 +383,3 @@ class Connection:
             with contextlib.suppress(asyncio.CancelledError):
                 await self._keeper
         self.drop()
-
-
-def _resolve(future: asyncio.Future[Any], reply: Any) -> None:
-    if future.done():
-        return
-    if isinstance(reply, Unavailable):
-        future.set_exception(reply)
-        future.exception()  # whether anybody waits for it or not
-    else:
-        future.set_result(reply)

@@ -10,8 +10,7 @@ from collections.abc import Iterable, Sequence
 from importlib import resources
 from typing import Any
 
-from causerie.errors import Unavailable
-from causerie.store.resp import AWAY, Arg, Done, Executor, ReplyError
+from causerie.store.resp import Arg, Done, Executor, ReplyError, all_done
 
 _PRELUDES = {
     "room": ("_log", "_room"),
@@ -82,7 +81,4 @@ class Scripts:
             again = await self._executor.execute_many([("EVAL", source, *listed[i]) for i in unknown])
             for i, reply in zip(unknown, again, strict=True):
                 replies[i] = reply
-        for reply in replies:
-            if isinstance(reply, ReplyError):
-                raise Unavailable(f"the store says: {reply}") if reply.code in AWAY else reply
-        return replies
+        return all_done(replies)

@@ -48,7 +48,7 @@ def test_rounds_in_turn_and_one_that_fails(monkeypatch, capsys, in_turn, order):
     assert told.splitlines()[-1].startswith("a {") is in_turn
 
 
-def test_what_was_measured_is_told_also_when_it_is_ended_early(monkeypatch, capsys):
+def test_what_was_measured_is_told_also_when_it_is_ended_early(monkeypatch, capsys, tmp_path):
     def scenario():
         if made:
             raise KeyboardInterrupt
@@ -57,10 +57,12 @@ def test_what_was_measured_is_told_also_when_it_is_ended_early(monkeypatch, caps
 
     made = []
     monkeypatch.setattr(bench_run, "SCENARIOS", {"a": scenario})
-    given = argparse.Namespace(rounds=3, lock=None, limit=10, keep=False, verbose=False)
+    monkeypatch.setattr(bench_run, "RESULTS", tmp_path)
+    given = argparse.Namespace(rounds=3, lock=None, limit=10, keep=True, verbose=False)
     with pytest.raises(KeyboardInterrupt):
         bench_run.measure(["a"], given)
     assert capsys.readouterr().out.startswith("a {")
+    assert not list(tmp_path.iterdir()), "fewer rounds do not replace what is kept"
 
 
 def test_rounds_that_do_not_go_together_cost_others_nothing(monkeypatch, capsys):
